@@ -1,0 +1,1 @@
+//! A burn device by name, what it can do, and the host fast path of firebrick.

@@ -1,0 +1,1 @@
+//! Says from a run's history what is wrong with it and what to do about it.

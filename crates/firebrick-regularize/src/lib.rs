@@ -1,0 +1,1 @@
+//! Keeps a burn model from over-fitting: penalties, dropout, augmentation.

@@ -1,0 +1,1 @@
+//! Honest data splits: exact, reproducible, fast, with a test set that opens once.

@@ -1,0 +1,1 @@
+//! Keeps the gradients of a burn model from vanishing and exploding.

@@ -1,0 +1,1 @@
+//! Trains a burn model stably to the end, and resumes it exactly.

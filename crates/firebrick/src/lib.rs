@@ -1,0 +1,1 @@
+//! Makes burn models train stably and generalize, and shows that they do.

@@ -1,0 +1,1 @@
+//! What crosses the crates of firebrick: references, back-ends, properties, recipes.
