@@ -1,1 +1,15 @@
 //! A burn device by name, what it can do, and the host fast path of firebrick.
+//!
+#![doc = include_str!("../README.md")]
+
+mod capability;
+mod error;
+mod open;
+mod parameter;
+mod spec;
+pub mod testing;
+
+pub use capability::{Capability, capabilities, capability_table};
+pub use error::BackendError;
+pub use parameter::{ParameterInfo, PathStack, Role, parameters, trainable_elements};
+pub use spec::{Backend, DeviceSpec, ENVIRONMENT_VARIABLE};
