@@ -1,1 +1,11 @@
-//! Keeps a burn model from over-fitting: penalties, dropout, augmentation.
+//! Keeps a burn model from over-fitting.
+//!
+#![doc = include_str!("../README.md")]
+
+mod dropout;
+mod masks;
+mod penalty;
+
+pub use dropout::{InvertedDropout, InvertedDropoutConfig};
+pub use masks::MaskSource;
+pub use penalty::{L1, L1Config, L2, L2Config, L2Convention, Penalty, PenaltyScope};

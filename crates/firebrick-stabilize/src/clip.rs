@@ -1,0 +1,180 @@
+//! Clipping by the global norm: the direction of the whole gradient stays, its length is bounded.
+//!
+//! # Rule
+//! ```text
+//! n = ‖(g_1, ..., g_P)‖                        over all parameters together
+//! g_i <- g_i * max_norm / (n + 1e-6)           if that factor is below 1
+//! ```
+//! # Reference
+//! R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
+//!
+//! # Differences
+//! PyTorch's `clip_grad_norm_` writes NaN into every gradient when the norm is NaN, and zeros into the finite
+//! ones when it is infinite. Here such gradients are left as they are and the step is skipped.
+//! burn's `GradientClipping::Norm` takes each tensor's own norm.
+
+use crate::{Guard, NormType, Verdict, gradient_norms, scale_gradients};
+use burn::config::Config;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use firebrick_core::{ConfigError, Record, check, names};
+
+/// Configuration of [`ClipGlobalNorm`].
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `max_norm` | required; 1 for language models, 5 for recurrent nets, 0.5 in reinforcement learning | above 0 |
+/// | `norm_type` | `NormType::Two` | |
+/// | `by_layer` | false | |
+#[derive(Config, Debug)]
+pub struct ClipGlobalNormConfig {
+    /// The largest norm that passes unchanged.
+    pub max_norm: f64,
+    /// Which norm.
+    #[config(default = "NormType::Two")]
+    pub norm_type: NormType,
+    /// Whether each step's record also gets the norm of every layer, as `grad_norm/<layer>`; costs no further
+    /// read from the device.
+    #[config(default = false)]
+    pub by_layer: bool,
+}
+
+impl ClipGlobalNormConfig {
+    /// Checks the values and builds the guard.
+    ///
+    /// # Errors
+    /// When `max_norm` is not above 0 or not finite.
+    pub fn init(&self) -> Result<ClipGlobalNorm, ConfigError> {
+        check::positive("max_norm", self.max_norm)?;
+        Ok(ClipGlobalNorm { config: self.clone(), last: None, layers: Vec::new() })
+    }
+}
+
+/// Scales all gradients down together when their common norm exceeds a bound.
+#[derive(Debug, Clone)]
+pub struct ClipGlobalNorm {
+    config: ClipGlobalNormConfig,
+    last: Option<f64>,
+    layers: Vec<(String, f64)>,
+}
+
+impl ClipGlobalNorm {
+    /// Clips and returns the norm before clipping, as PyTorch's `clip_grad_norm_` does.
+    ///
+    /// A norm that is NaN or infinite changes nothing and is returned.
+    pub fn clip<M: Module>(&mut self, model: &M, gradients: &mut GradientsParams) -> f64 {
+        let norms = gradient_norms(model, gradients, self.config.norm_type);
+        // The constant is PyTorch's; with it the clipped norm stays just below the bound.
+        let factor = self.config.max_norm / (norms.global + 1e-6);
+        if norms.global.is_finite() && factor < 1.0 {
+            scale_gradients(model, gradients, factor);
+        }
+        self.last = Some(norms.global);
+        if self.config.by_layer {
+            self.layers = norms.layers();
+        }
+        norms.global
+    }
+
+    /// The norm before clipping of the last step that was looked at.
+    #[must_use]
+    pub fn last_norm(&self) -> Option<f64> {
+        self.last
+    }
+}
+
+impl Guard for ClipGlobalNorm {
+    fn before_step<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        _loss: f64,
+    ) -> Verdict {
+        if self.clip(model, gradients).is_finite() { Verdict::Proceed } else { Verdict::Skip }
+    }
+
+    fn record(&self, record: &mut Record) {
+        if let Some(norm) = self.last {
+            record.values.insert(names::GRADIENT_NORM.into(), norm);
+        }
+        for (layer, norm) in &self.layers {
+            record.values.insert(format!("{}/{layer}", names::GRADIENT_NORM), *norm);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::tests::{gradients, model, values};
+    use firebrick_backend::testing::devices;
+
+    fn clip(norm_type: NormType, max_norm: f64, weight: [f32; 2], bias: [f32; 1]) -> (f64, Vec<f32>) {
+        let mut result = None;
+        for device in devices() {
+            let model = model(&device);
+            let mut gradients = gradients(&model, &device, &weight, &bias);
+            let config = ClipGlobalNormConfig::new(max_norm).with_norm_type(norm_type);
+            let mut guard = config.init().expect("valid");
+            let norm = guard.clip(&model, &mut gradients);
+            result = Some((norm, values(&model, &gradients)));
+        }
+        result.expect("there is a device")
+    }
+
+    #[track_caller]
+    fn close(left: &[f32], right: &[f64]) {
+        for (left, right) in left.iter().zip(right) {
+            assert!((f64::from(*left) - right).abs() <= 1e-6 * right.abs().max(1e-3), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn matches_the_closed_form_for_each_norm() {
+        for (norm_type, norm) in [(NormType::One, 19.0), (NormType::Two, 13.0), (NormType::Infinity, 12.0)] {
+            let (before, after) = clip(norm_type, 1.3, [3.0, -4.0], [12.0]);
+            assert!((before - norm).abs() < 1e-6);
+            let factor = 1.3 / (norm + 1e-6);
+            close(&after, &[3.0 * factor, -4.0 * factor, 12.0 * factor]);
+        }
+    }
+
+    #[test]
+    fn what_is_small_enough_stays_to_the_bit() {
+        assert_eq!(clip(NormType::Two, 14.0, [3.0, -4.0], [12.0]).1, [3.0, -4.0, 12.0]);
+        assert_eq!(clip(NormType::Two, 1.0, [0.0, 0.0], [0.0]), (0.0, vec![0.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn huge_gradients_are_clipped_and_broken_ones_left() {
+        let (norm, after) = clip(NormType::Two, 1.0, [3e38, 0.0], [0.0]);
+        assert!((norm / 3e38 - 1.0).abs() < 1e-6);
+        close(&after, &[1.0, 0.0, 0.0]);
+        let (norm, after) = clip(NormType::Two, 1.0, [f32::INFINITY, 2.0], [3.0]);
+        assert_eq!((norm, after[1], after[2]), (f64::INFINITY, 2.0, 3.0));
+        let (norm, after) = clip(NormType::Two, 1.0, [f32::NAN, 2.0], [3.0]);
+        assert!(norm.is_nan() && after[0].is_nan() && after[1] == 2.0 && after[2] == 3.0);
+    }
+
+    #[test]
+    fn a_broken_step_is_skipped_and_recorded() {
+        for device in devices() {
+            let model = model(&device);
+            let mut guard = ClipGlobalNormConfig::new(1.0).with_by_layer(true).init().expect("valid");
+            let mut gradients = gradients(&model, &device, &[f32::NAN, 0.0], &[0.0]);
+            assert_eq!(guard.before_step(&model, &mut gradients, 0.0), Verdict::Skip);
+            let mut record = Record::new(1, 1);
+            guard.record(&mut record);
+            assert!(record.get("grad_norm").is_some_and(f64::is_nan));
+            assert!(record.get("grad_norm/layer").is_some_and(f64::is_nan));
+        }
+    }
+
+    #[test]
+    fn bad_bounds_are_refused() {
+        for max_norm in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = ClipGlobalNormConfig::new(max_norm).init().expect_err("refused");
+            assert_eq!(error.to_string(), format!("`max_norm` must be in (0, inf), got {max_norm}"));
+        }
+    }
+}
