@@ -42,8 +42,12 @@ impl Capability {
         match DeviceSpec::new(backend).open() {
             Ok(device) => {
                 capability.present = Some(true);
-                let types =
-                    [("f32", DType::F32), ("f64", DType::F64), ("f16", DType::F16), ("bf16", DType::BF16)];
+                let types = [
+                    ("f32", DType::F32),
+                    ("f64", DType::F64),
+                    ("f16", DType::F16),
+                    ("bf16", DType::BF16),
+                ];
                 capability.dtypes = types
                     .into_iter()
                     .filter(|&(_, dtype)| device.supports_dtype(dtype))

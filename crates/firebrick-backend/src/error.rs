@@ -13,7 +13,9 @@ pub enum BackendError {
         name: String,
     },
     /// What follows the name is no device number.
-    #[error("`{index}` in `{spec}` is no device number: write `{backend}` or, for one device of several, `{backend}:0`")]
+    #[error(
+        "`{index}` in `{spec}` is no device number: write `{backend}` or, for one device of several, `{backend}:0`"
+    )]
     Index {
         /// The whole text.
         spec: String,
@@ -26,7 +28,9 @@ pub enum BackendError {
     #[error("`remote` needs the address of a burn server: remote:HOST:PORT")]
     Address,
     /// The back-end exists, but this build lacks it.
-    #[error("back-end `{backend}` is not compiled in: add `--features {backend}` to the cargo command")]
+    #[error(
+        "back-end `{backend}` is not compiled in: add `--features {backend}` to the cargo command"
+    )]
     NotCompiled {
         /// The back-end that was named.
         backend: Backend,

@@ -4,6 +4,7 @@
 
 mod capability;
 mod error;
+pub mod host;
 mod open;
 mod parameter;
 mod spec;

@@ -73,7 +73,8 @@ impl DeviceSpec {
     fn unavailable(&self, reason: impl ToString) -> BackendError {
         // A driver's complaint can be many lines long; the first one names what is missing.
         let reason = reason.to_string();
-        let line = reason.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it fails");
+        let line =
+            reason.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it fails");
         BackendError::Unavailable {
             backend: self.backend(),
             reason: line.trim_end_matches('.').to_owned(),
@@ -117,10 +118,13 @@ mod tests {
                 Backend::Remote => "remote:127.0.0.1:1".to_owned(),
                 other => other.to_string(),
             };
-            let error = text.parse::<DeviceSpec>().and_then(|spec| spec.open()).expect_err("absent");
+            let error =
+                text.parse::<DeviceSpec>().and_then(|spec| spec.open()).expect_err("absent");
             assert_eq!(
                 error.to_string(),
-                format!("back-end `{backend}` is not compiled in: add `--features {backend}` to the cargo command")
+                format!(
+                    "back-end `{backend}` is not compiled in: add `--features {backend}` to the cargo command"
+                )
             );
         }
     }

@@ -91,7 +91,9 @@ impl PathStack {
     /// The type of the layer that owns what is visited: `Linear`; empty outside any layer.
     #[must_use]
     pub fn owner(&self) -> &str {
-        let layer = |container: &&String| container.starts_with("Struct:") || container.starts_with("Enum:");
+        let layer = |container: &&String| {
+            container.starts_with("Struct:") || container.starts_with("Enum:")
+        };
         let owner = self.containers.iter().rev().find(layer).map_or("", String::as_str);
         owner.split_once(':').map_or("", |(_, name)| name)
     }

@@ -61,7 +61,9 @@ impl Backend {
                 "It needs a GPU with a driver for Vulkan, Metal or DirectX; a software Vulkan driver \
                  does too (Debian: mesa-vulkan-drivers)"
             }
-            Self::Cuda => "It needs an NVIDIA GPU with its driver and the CUDA runtime compiler (nvrtc)",
+            Self::Cuda => {
+                "It needs an NVIDIA GPU with its driver and the CUDA runtime compiler (nvrtc)"
+            }
             Self::Remote => "It needs a running burn server at that address",
         }
     }

@@ -15,11 +15,7 @@ use std::ops::{Bound, RangeBounds};
 /// assert_eq!(check::range("momentum", 0.9, 0.0..1.0), Ok(0.9));
 /// assert!(check::range("momentum", f64::NAN, 0.0..1.0).is_err());
 /// ```
-pub fn range(
-    field: &str,
-    value: f64,
-    range: impl RangeBounds<f64>,
-) -> Result<f64, ConfigError> {
+pub fn range(field: &str, value: f64, range: impl RangeBounds<f64>) -> Result<f64, ConfigError> {
     if value.is_finite() && range.contains(&value) {
         return Ok(value);
     }

@@ -27,10 +27,6 @@ pub struct ConfigError {
 impl ConfigError {
     /// Refuses `value` of `field`; `expected` completes the sentence "must be ...".
     pub fn new(field: impl Display, value: impl Display, expected: impl Display) -> Self {
-        Self {
-            field: field.to_string(),
-            value: value.to_string(),
-            expected: expected.to_string(),
-        }
+        Self { field: field.to_string(), value: value.to_string(), expected: expected.to_string() }
     }
 }

@@ -168,11 +168,8 @@ enum Number {
 
 fn write_values<S: Serializer>(values: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(values.iter().map(|(name, &value)| {
-        let number = if value.is_finite() {
-            Number::Finite(value)
-        } else {
-            Number::Text(value.to_string())
-        };
+        let number =
+            if value.is_finite() { Number::Finite(value) } else { Number::Text(value.to_string()) };
         (name, number)
     }))
 }

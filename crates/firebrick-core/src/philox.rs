@@ -47,8 +47,12 @@ impl Philox {
         for _ in 0..10 {
             let left = u64::from(a) * 0xD251_1F53;
             let right = u64::from(c) * 0xCD9E_8D57;
-            (a, b, c, d) =
-                ((right >> 32) as u32 ^ b ^ k, right as u32, (left >> 32) as u32 ^ d ^ l, left as u32);
+            (a, b, c, d) = (
+                (right >> 32) as u32 ^ b ^ k,
+                right as u32,
+                (left >> 32) as u32 ^ d ^ l,
+                left as u32,
+            );
             k = k.wrapping_add(0x9E37_79B9);
             l = l.wrapping_add(0xBB67_AE85);
         }
@@ -171,7 +175,10 @@ mod tests {
         let mut stream = Philox::new(0, 0);
         assert_eq!(stream.next_u64(), 0xe169_c58d_6627_e8d5);
         stream.seek(0);
-        assert_eq!(stream.uniform().to_bits(), ((0xe169_c58d_6627_e8d5u64 >> 11) as f64 / 2f64.powi(53)).to_bits());
+        assert_eq!(
+            stream.uniform().to_bits(),
+            ((0xe169_c58d_6627_e8d5u64 >> 11) as f64 / 2f64.powi(53)).to_bits()
+        );
     }
 
     #[test]

@@ -202,7 +202,8 @@ fn sum<M: Module>(model: &M, scope: PenaltyScope, factor: f64, kind: Kind) -> Op
     if factor == 0.0 {
         return None;
     }
-    let mut sum = Sum { scope, kind, path: PathStack::default(), seen: HashSet::new(), total: None };
+    let mut sum =
+        Sum { scope, kind, path: PathStack::default(), seen: HashSet::new(), total: None };
     model.visit(&mut sum);
     sum.total.map(|total| total.mul_scalar(factor))
 }
@@ -240,7 +241,8 @@ mod tests {
         for device in devices() {
             let model = model(&device.autodiff());
             let half = L2Config::new(0.1).init().expect("valid");
-            let full = L2Config::new(0.1).with_convention(L2Convention::Full).init().expect("valid");
+            let full =
+                L2Config::new(0.1).with_convention(L2Convention::Full).init().expect("valid");
             let l1 = L1Config::new(0.1).init().expect("valid");
             assert!((value(&half, &model) - 0.7).abs() < 1e-6);
             assert!((value(&full, &model) - 1.4).abs() < 1e-6);

@@ -109,7 +109,12 @@ mod tests {
     use crate::tests::{gradients, model, values};
     use firebrick_backend::testing::devices;
 
-    fn clip(norm_type: NormType, max_norm: f64, weight: [f32; 2], bias: [f32; 1]) -> (f64, Vec<f32>) {
+    fn clip(
+        norm_type: NormType,
+        max_norm: f64,
+        weight: [f32; 2],
+        bias: [f32; 1],
+    ) -> (f64, Vec<f32>) {
         let mut result = None;
         for device in devices() {
             let model = model(&device);
@@ -125,13 +130,18 @@ mod tests {
     #[track_caller]
     fn close(left: &[f32], right: &[f64]) {
         for (left, right) in left.iter().zip(right) {
-            assert!((f64::from(*left) - right).abs() <= 1e-6 * right.abs().max(1e-3), "{left} {right}");
+            assert!(
+                (f64::from(*left) - right).abs() <= 1e-6 * right.abs().max(1e-3),
+                "{left} {right}"
+            );
         }
     }
 
     #[test]
     fn matches_the_closed_form_for_each_norm() {
-        for (norm_type, norm) in [(NormType::One, 19.0), (NormType::Two, 13.0), (NormType::Infinity, 12.0)] {
+        for (norm_type, norm) in
+            [(NormType::One, 19.0), (NormType::Two, 13.0), (NormType::Infinity, 12.0)]
+        {
             let (before, after) = clip(norm_type, 1.3, [3.0, -4.0], [12.0]);
             assert!((before - norm).abs() < 1e-6);
             let factor = 1.3 / (norm + 1e-6);
@@ -160,7 +170,8 @@ mod tests {
     fn a_broken_step_is_skipped_and_recorded() {
         for device in devices() {
             let model = model(&device);
-            let mut guard = ClipGlobalNormConfig::new(1.0).with_by_layer(true).init().expect("valid");
+            let mut guard =
+                ClipGlobalNormConfig::new(1.0).with_by_layer(true).init().expect("valid");
             let mut gradients = gradients(&model, &device, &[f32::NAN, 0.0], &[0.0]);
             assert_eq!(guard.before_step(&model, &mut gradients, 0.0), Verdict::Skip);
             let mut record = Record::new(1, 1);
@@ -174,7 +185,10 @@ mod tests {
     fn bad_bounds_are_refused() {
         for max_norm in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let error = ClipGlobalNormConfig::new(max_norm).init().expect_err("refused");
-            assert_eq!(error.to_string(), format!("`max_norm` must be in (0, inf), got {max_norm}"));
+            assert_eq!(
+                error.to_string(),
+                format!("`max_norm` must be in (0, inf), got {max_norm}")
+            );
         }
     }
 }

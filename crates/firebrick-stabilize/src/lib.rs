@@ -4,11 +4,13 @@
 
 mod clip;
 mod guard;
+mod init;
 mod non_finite;
 mod norm;
 
 pub use clip::{ClipGlobalNorm, ClipGlobalNormConfig};
 pub use guard::{Guard, Verdict};
+pub use init::{Scheme, initialize};
 pub use non_finite::{SkipNonFinite, SkipNonFiniteConfig};
 pub use norm::{GradientNorms, NormType, TensorNorm, gradient_norms, scale_gradients};
 

@@ -77,7 +77,8 @@ mod tests {
     fn broken_steps_are_skipped_until_the_limit() {
         for device in devices() {
             let model = model(&device);
-            let mut guard = SkipNonFiniteConfig::new().with_max_consecutive(2).init().expect("valid");
+            let mut guard =
+                SkipNonFiniteConfig::new().with_max_consecutive(2).init().expect("valid");
             let mut judge = |weight: f32, loss: f64| {
                 let mut gradients = gradients(&model, &device, &[weight, 1.0], &[1.0]);
                 guard.before_step(&model, &mut gradients, loss)

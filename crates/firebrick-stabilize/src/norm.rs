@@ -67,7 +67,8 @@ impl GradientNorms {
     pub fn layers(&self) -> Vec<(String, f64)> {
         let mut layers: Vec<(String, Vec<f64>)> = Vec::new();
         for tensor in &self.tensors {
-            let layer = tensor.path.rsplit_once('.').map_or(tensor.path.as_str(), |(layer, _)| layer);
+            let layer =
+                tensor.path.rsplit_once('.').map_or(tensor.path.as_str(), |(layer, _)| layer);
             match layers.last_mut() {
                 Some((name, norms)) if name == layer => norms.push(tensor.norm),
                 _ => layers.push((layer.to_owned(), vec![tensor.norm])),
@@ -100,7 +101,13 @@ pub fn gradient_norms<M: Module>(
     gradients: &GradientsParams,
     norm_type: NormType,
 ) -> GradientNorms {
-    let mut measure = Measure { gradients, norm_type, path: PathStack::default(), seen: HashSet::new(), found: vec![] };
+    let mut measure = Measure {
+        gradients,
+        norm_type,
+        path: PathStack::default(),
+        seen: HashSet::new(),
+        found: vec![],
+    };
     model.visit(&mut measure);
     let (names, statistics): (Vec<_>, Vec<_>) = measure.found.into_iter().unzip();
     let values = read(statistics);
