@@ -14,6 +14,8 @@ pub mod names {
     pub const VALIDATION_LOSS: &str = "validation_loss";
     /// Share of validation samples that were misclassified.
     pub const VALIDATION_ERROR: &str = "validation_error";
+    /// Loss of the batch of one step.
+    pub const BATCH_LOSS: &str = "batch_loss";
     /// What the penalties added to the training loss.
     pub const PENALTY: &str = "penalty";
     /// Learning rate of the step.

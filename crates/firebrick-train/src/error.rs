@@ -1,0 +1,51 @@
+//! Why a training cannot start or go on.
+
+use burn::tensor::TensorReadError;
+use firebrick_core::ConfigError;
+
+/// Why a training cannot start or go on.
+///
+/// A loss that is not finite is none of these: it ends in [`Outcome::Diverged`](crate::Outcome::Diverged),
+/// with the history of how it came.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A configuration value is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No parameter of the model is trainable.
+    #[error("the model has no trainable parameter: all are frozen")]
+    NothingToTrain,
+    /// The source of training batches has none.
+    #[error("the training data have no batch in epoch {epoch}")]
+    NoBatch {
+        /// The epoch, from 1.
+        epoch: usize,
+    },
+    /// The loss does not depend on the parameters.
+    #[error(
+        "the loss is not on an autodiff device: build the model and its training data on `device.autodiff()`"
+    )]
+    NotDifferentiable,
+    /// The loss is not one number.
+    #[error("the loss has {elements} elements, expected 1: reduce it to its mean")]
+    LossShape {
+        /// How many it has.
+        elements: usize,
+    },
+    /// The backward pass reached no parameter.
+    #[error("no parameter received a gradient: the loss does not depend on the trainable ones")]
+    NoGradient,
+    /// The device failed to answer.
+    #[error("the device cannot be read: {0:?}")]
+    Read(TensorReadError),
+    /// The history cannot be written.
+    #[error("the history cannot be written: {0}")]
+    History(#[from] std::io::Error),
+}
+
+impl From<TensorReadError> for TrainError {
+    fn from(error: TensorReadError) -> Self {
+        Self::Read(error)
+    }
+}

@@ -1,0 +1,116 @@
+//! What a model must be able to do to be trained and judged.
+
+use burn::module::Module;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorReadError};
+
+/// A model that knows its loss.
+///
+/// The one trait between a user's burn model and [`Fit`](crate::Fit).
+pub trait Learn: Module {
+    /// What one step is trained on.
+    type Batch;
+
+    /// The mean loss over the batch, of shape [1], differentiable.
+    fn loss(&self, batch: Self::Batch) -> Tensor<1>;
+
+    /// How well the model, in evaluation mode, does on the batch.
+    ///
+    /// # Errors
+    /// When the device fails to answer.
+    fn score(&self, batch: Self::Batch) -> Result<Score, TensorReadError>;
+}
+
+/// Sums over judged samples; scores of batches add up to that of the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Score {
+    /// Sum of the samples' losses.
+    pub loss_sum: f64,
+    /// Number of samples that were misclassified, or the sum of another error measure.
+    pub error_sum: f64,
+    /// Number of samples.
+    pub samples: usize,
+}
+
+impl Score {
+    /// The score of class logits, `[samples, classes]`, under cross-entropy.
+    ///
+    /// Predicted is the class of the largest logit; a row with a NaN counts as misclassified.
+    ///
+    /// # Errors
+    /// When the device fails to answer.
+    pub fn classification(
+        logits: Tensor<2>,
+        targets: Tensor<1, Int>,
+    ) -> Result<Self, TensorReadError> {
+        let [samples, _] = logits.dims();
+        if samples == 0 {
+            return Ok(Self::default());
+        }
+        let chosen = targets.clone().unsqueeze_dim::<2>(1);
+        let loss = log_softmax(logits.clone(), 1).gather(1, chosen).sum().neg();
+        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(targets).float().sum();
+        let loss_sum = loss.try_into_scalar::<f64>()?;
+        let right = right.try_into_scalar::<f64>()?;
+        let error_sum = if loss_sum.is_nan() { f64::NAN } else { samples as f64 - right };
+        Ok(Self { loss_sum, error_sum, samples })
+    }
+
+    /// Mean loss; NaN without samples.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.samples as f64
+    }
+
+    /// Mean error, for classes the share that was misclassified; NaN without samples.
+    #[must_use]
+    pub fn error(&self) -> f64 {
+        self.error_sum / self.samples as f64
+    }
+}
+
+impl std::ops::Add for Score {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            loss_sum: self.loss_sum + other.loss_sum,
+            error_sum: self.error_sum + other.error_sum,
+            samples: self.samples + other.samples,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use firebrick_backend::testing::devices;
+
+    #[test]
+    fn classification_matches_the_closed_form_and_adds_up() {
+        for device in devices() {
+            let logits = Tensor::<2>::from_floats([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0]], &device);
+            let targets = Tensor::<1, Int>::from_ints([0, 0, 0], &device);
+            let all = Score::classification(logits.clone(), targets.clone()).expect("reads");
+            let expected = (1.0 + (-2f64).exp()).ln() + 2f64.ln() + (1.0 + 2f64.exp()).ln();
+            assert!((all.loss_sum - expected).abs() < 1e-5);
+            assert_eq!((all.error_sum, all.samples), (1.0, 3));
+            let part = |rows: std::ops::Range<usize>| {
+                let logits = logits.clone().slice([rows.clone()]);
+                Score::classification(logits, targets.clone().slice([rows])).expect("reads")
+            };
+            let sum = part(0..1) + part(1..3);
+            assert!((sum.loss() - all.loss()).abs() < 1e-6);
+            assert_eq!(sum.error(), all.error());
+        }
+    }
+
+    #[test]
+    fn broken_logits_show_and_no_samples_have_no_mean() {
+        let device = burn::tensor::Device::flex();
+        let logits = Tensor::<2>::from_floats([[f32::NAN, 0.0]], &device);
+        let score = Score::classification(logits, Tensor::from_ints([0], &device)).expect("reads");
+        assert!(score.loss().is_nan() && score.error().is_nan());
+        assert!(Score::default().loss().is_nan());
+    }
+}
