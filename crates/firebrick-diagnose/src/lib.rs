@@ -1,1 +1,14 @@
-//! Says from a run's history what is wrong with it and what to do about it.
+#![doc = include_str!("../README.md")]
+
+mod context;
+mod curve;
+mod error;
+mod finding;
+mod learner;
+mod rules;
+
+pub use context::{Context, Layer};
+pub use error::DiagnoseError;
+pub use finding::{Finding, FindingKind};
+pub use learner::read_learner_logs;
+pub use rules::diagnose;
