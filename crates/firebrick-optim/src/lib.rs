@@ -1,1 +1,3 @@
 //! Optimizers and learning-rate schedules for burn: exact, fused on the host.
+
+pub mod schedule;
