@@ -1,1 +1,66 @@
 //! Honest data splits: exact, reproducible, fast, with a test set that opens once.
+//!
+//! A splitter never sees features, only the number of rows and small columns ([`Rows`]): labels, groups, times.
+//! Its product is compact, one byte a row ([`FoldMap`]), and lists rows on demand, ascending. Everything random
+//! comes from one pinned generator: the same seed gives the same split on every platform, in every later
+//! version, on any number of threads. Bad input is a typed error ([`SplitError`]) before any work; what the
+//! user should merely know is a [`Warning`] in the result.
+//!
+//! ```
+//! use firebrick_core::Seed;
+//! use firebrick_split::{HoldOut, Rows, Splits, Splitter, StratifiedKFold};
+//!
+//! // 150 rows of three classes: 20 % for the test, five folds over the rest.
+//! let labels: Vec<u32> = (0..150).map(|row| row / 50).collect();
+//! let roles = HoldOut::new(0.2)
+//!     .with_stratified()
+//!     .with_shuffle(Seed(7))
+//!     .split(&Rows::new(150).with_labels(&labels))?;
+//! let development = roles.development();
+//! let rest: Vec<u32> = development.iter().map(|&row| labels[row as usize]).collect();
+//! let folds = StratifiedKFold::new(5)
+//!     .with_shuffle(Seed(7))
+//!     .split(&Rows::new(rest.len()).with_labels(&rest))?;
+//! for split in folds.iter() {
+//!     assert_eq!((split.train.len(), split.valid.len()), (96, 24));
+//! }
+//! # Ok::<(), firebrick_split::SplitError>(())
+//! ```
+
+mod apportion;
+mod classes;
+mod error;
+mod fingerprint;
+mod hex;
+mod holdout;
+mod kfold;
+mod ledger;
+mod manifest;
+mod map;
+mod roles;
+mod rows;
+mod rowset;
+mod sealed;
+mod shuffle;
+mod size;
+mod spec;
+mod splitter;
+mod stratified;
+mod warning;
+
+pub use error::SplitError;
+pub use fingerprint::{Fingerprint, RowHashes, hash_bytes, hash_f32};
+pub use holdout::{HoldOut, Rare};
+pub use kfold::KFold;
+pub use ledger::{Ledger, Opening};
+pub use manifest::DataChange;
+pub use map::{FoldLists, FoldMap, MAX_FOLDS, PartName};
+pub use roles::{Parts, Roles, Train, Validation};
+pub use rows::{MAX_ROWS, Rows};
+pub use rowset::RowSet;
+pub use sealed::{Frozen, Metrics, ModelDigest, Sealed, TestReport};
+pub use size::{Quota, Size};
+pub use spec::Spec;
+pub use splitter::{Split, Splits, Splitter};
+pub use stratified::StratifiedKFold;
+pub use warning::Warning;
