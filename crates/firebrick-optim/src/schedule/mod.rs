@@ -40,21 +40,45 @@ macro_rules! init {
 
 mod constant;
 mod cosine;
+mod cyclic;
 mod error;
+mod exponential;
+mod inverse_sqrt;
 mod linear;
+mod multi_step;
+mod noam;
 mod one_cycle;
+mod polynomial;
+mod product;
+mod rex;
 mod scheduler;
 mod sequential;
+mod step;
+mod untuned_warmup;
+mod warm_restarts;
 mod warmup;
+mod warmup_stable_decay;
 
 pub use constant::{Constant, ConstantConfig};
 pub use cosine::{AfterEnd, Cosine, CosineConfig};
+pub use cyclic::{Cyclic, CyclicConfig, CyclicMode};
 pub use error::ScheduleError;
+pub use exponential::{Exponential, ExponentialConfig};
+pub use inverse_sqrt::{InverseSqrt, InverseSqrtConfig};
 pub use linear::{Linear, LinearConfig};
+pub use multi_step::{MultiStep, MultiStepConfig};
+pub use noam::{Noam, NoamConfig};
 pub use one_cycle::{Anneal, OneCycle, OneCycleConfig};
+pub use polynomial::{Polynomial, PolynomialConfig};
+pub use product::Product;
+pub use rex::{Rex, RexConfig};
 pub use scheduler::{LoadStatus, Scheduler, check_record};
 pub use sequential::{Sequential, SequentialConfig};
+pub use step::{Step, StepConfig};
+pub use untuned_warmup::{UntunedShape, UntunedWarmup, UntunedWarmupConfig};
+pub use warm_restarts::{WarmRestarts, WarmRestartsConfig};
 pub use warmup::{LinearWarmup, LinearWarmupConfig};
+pub use warmup_stable_decay::{Cooldown, WarmupStableDecay, WarmupStableDecayConfig};
 
 /// A learning rate as a pure function of the update's number.
 ///
