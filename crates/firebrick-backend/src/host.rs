@@ -216,6 +216,25 @@ impl HostTensor {
         }
     }
 
+    /// A tensor without elements on the same back-end, to stand where this one was taken from.
+    #[must_use]
+    pub fn empty_like(&self) -> Self {
+        match &self.0 {
+            #[cfg(feature = "flex")]
+            Inner::Flex(_) => Self(Inner::Flex(FlexTensor::zeros([0].into(), DType::F32))),
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated)]
+            Inner::NdArray(inner) => {
+                let none = inner.view().iter().take(0).copied().collect::<Vec<f32>>();
+                let bytes = burn::tensor::Bytes::from_elems(none);
+                NdArrayStorage::from_borrowed(bytes, [0])
+                    .map_or_else(|_| self.clone(), |none| Self(Inner::NdArray(none)))
+            }
+            #[cfg(not(any(feature = "flex", feature = "ndarray")))]
+            Inner::None(never) => match *never {},
+        }
+    }
+
     /// A new tensor of zeros with the same shape on the same back-end.
     #[must_use]
     pub fn zeros_like(&self) -> Self {

@@ -1,0 +1,44 @@
+//! What can go wrong in this crate.
+
+use firebrick_core::ConfigError;
+
+/// An error of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptimError {
+    /// A configuration value outside its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A saved state that cannot be read or written.
+    #[error("the optimizer's record cannot be read or written: {reason}")]
+    Record {
+        /// What burn says.
+        reason: String,
+    },
+    /// A saved state that belongs to another rule.
+    #[error(
+        "the record's state of `{path}` was saved by another rule than `{rule}`, which steps it now"
+    )]
+    OtherRule {
+        /// The parameter.
+        path: String,
+        /// The rule that steps it now.
+        rule: String,
+    },
+    /// A saved state of another shape.
+    #[error("the record's state of `{path}` has shape {saved:?}, the parameter has {shape:?}")]
+    OtherShape {
+        /// The parameter.
+        path: String,
+        /// Shape in the record.
+        saved: Vec<usize>,
+        /// Shape of the parameter.
+        shape: Vec<usize>,
+    },
+    /// A saved state of a parameter that the module does not have.
+    #[error("the record holds state of `{path}`, which the module does not have")]
+    NoSuchParameter {
+        /// The parameter.
+        path: String,
+    },
+}

@@ -1,0 +1,696 @@
+//! The module-level optimizer: all parameters of a module in one parallel pass.
+
+use crate::elementwise::{Around, Clock, DynRule, Elementwise};
+use crate::error::OptimError;
+use crate::groups::{GroupRow, GroupTable};
+use crate::kernel;
+use crate::state::{RuleState, compute_dtype, fingerprint, reshaped};
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId, ParamMapper};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::host::{HostTensor, is_host};
+use firebrick_backend::{Role, parameters};
+use firebrick_core::check;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Steps a whole module with element-wise rules: on flex and ndarray in f32 as ONE parallel pass over everything.
+///
+/// The call is that of burn's `ModuleOptimizer`. Other back-ends and element types go parameter by parameter, by
+/// tensor operations. Weight decay knows the layers: by default it applies to weights of linear layers and
+/// convolutions, never to biases, norm scales and embeddings; [`table`](Self::table) shows it,
+/// [`Elementwise::with_decay_on`] changes it.
+///
+/// A clone of the model that is alive during a step costs one new buffer per parameter and no copy; a clone of a
+/// gradient costs nothing. Clones of one layer in a module (tied weights) stay tied.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_optim::AdamWConfig;
+///
+/// let device = Device::flex().autodiff();
+/// let mut model = LinearConfig::new(4, 2).init(&device);
+/// let mut optimizer = AdamWConfig::new().fused()?;
+/// print!("{}", optimizer.table(&model));
+/// for _ in 0..3 {
+///     let loss = model.forward(Tensor::<2>::ones([3, 4], &device)).square().mean();
+///     let grads = GradientsParams::from_grads(loss.backward(), &model);
+///     model = optimizer.step(1e-3, model, grads);
+/// }
+/// // Save after the model and load into the same model: the next step is the same to the last bit.
+/// let bytes = optimizer.into_bytes()?;
+/// let resumed = AdamWConfig::new().fused()?.from_bytes(bytes, &model)?;
+/// # let _ = resumed;
+/// # Ok::<(), firebrick_optim::OptimError>(())
+/// ```
+#[derive(Clone)]
+pub struct FusedOptimizer {
+    groups: Vec<Group>,
+    pub(crate) entries: Vec<Entry>,
+    index: HashMap<ParamId, usize>,
+    round: u64,
+}
+
+#[derive(Clone)]
+struct Group {
+    name: String,
+    members: ParamGroup,
+    optimizer: Elementwise,
+    lr_factor: f64,
+}
+
+/// What is kept for one parameter.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: ParamId,
+    pub(crate) path: String,
+    pub(crate) shape: Vec<usize>,
+    group: usize,
+    decays: bool,
+    /// The last round in which it was stepped.
+    round: u64,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    pub(crate) time: u64,
+    pub(crate) memory: Vec<f64>,
+    pub(crate) slots: Slots,
+}
+
+/// The numbers of the state, flat.
+#[derive(Clone, Default)]
+pub(crate) enum Slots {
+    #[default]
+    New,
+    /// Read from a record, not yet on the parameter's device.
+    Saved(Vec<TensorData>),
+    Host(Vec<HostTensor>),
+    Line(Vec<Tensor<1>>),
+}
+
+impl FusedOptimizer {
+    pub(crate) fn new(optimizer: Elementwise) -> Self {
+        let all =
+            Group { name: "all".into(), members: ParamGroup::all(), optimizer, lr_factor: 1.0 };
+        Self { groups: vec![all], entries: Vec::new(), index: HashMap::new(), round: 0 }
+    }
+
+    /// Gives the parameters of `members` a rule of their own; where several groups match, the last one counts.
+    ///
+    /// State that these parameters already have is dropped.
+    #[must_use]
+    pub fn with_group(self, name: &str, members: ParamGroup, optimizer: Elementwise) -> Self {
+        self.with_scaled_group(name, members, optimizer, 1.0).unwrap_or_else(|(whole, _)| whole)
+    }
+
+    /// As [`with_group`](Self::with_group), with the learning rate of the step multiplied by `lr_factor`.
+    ///
+    /// # Errors
+    /// Gives the optimizer back as it was when the factor is negative, NaN or infinite.
+    #[allow(clippy::result_large_err)] // the error carries the optimizer back
+    pub fn with_scaled_group(
+        mut self,
+        name: &str,
+        members: ParamGroup,
+        optimizer: Elementwise,
+        lr_factor: f64,
+    ) -> Result<Self, (Self, OptimError)> {
+        if let Err(error) = check::non_negative("lr_factor", lr_factor) {
+            return Err((self, error.into()));
+        }
+        let stays = |entry: &Entry| !members.matches(&entry.id, Some(&entry.path));
+        self.entries.retain(stays);
+        self.reindex();
+        self.groups.push(Group { name: name.into(), members, optimizer, lr_factor });
+        Ok(self)
+    }
+
+    /// Which parameter of `module` is stepped how.
+    #[must_use]
+    pub fn table<M: Module>(&self, module: &M) -> GroupTable {
+        let rows =
+            parameters(module).into_iter().filter(|parameter| parameter.role != Role::Buffer);
+        let row = |parameter: firebrick_backend::ParameterInfo| {
+            let group = &self.groups[self.group_of(&parameter.id, &parameter.path)];
+            let decays = group.optimizer.decay_on().applies(parameter.role);
+            GroupRow {
+                path: parameter.path,
+                role: parameter.role,
+                shape: parameter.shape,
+                group: group.name.clone(),
+                rule: group.optimizer.name().into(),
+                lr_factor: group.lr_factor,
+                weight_decay: if decays { group.optimizer.decay().strength() } else { 0.0 },
+            }
+        };
+        GroupTable { rows: rows.map(row).collect() }
+    }
+
+    /// Updates the parameters of `module` that have a gradient.
+    ///
+    /// A parameter without a gradient keeps its value and its state.
+    #[must_use]
+    pub fn step<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        module: M,
+        grads: GradientsParams,
+    ) -> M {
+        self.step_scaled(lr, module, grads, 1.0)
+    }
+
+    /// As [`step`](Self::step), with every gradient multiplied by `scale` on the way: the factor of global-norm
+    /// clipping, or of a mean over accumulated batches, costs no pass of its own.
+    #[must_use]
+    pub fn step_scaled<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        module: M,
+        grads: GradientsParams,
+        scale: f64,
+    ) -> M {
+        self.round += 1;
+        let lr = lr.into();
+        let mut grads = grads;
+        let mut module = module;
+        loop {
+            let mut gather = Gather {
+                optimizer: self,
+                lr: &lr,
+                scale,
+                grads: &mut grads,
+                work: Vec::new(),
+                order: Vec::new(),
+                cursor: 0,
+                unknown: false,
+                placeholder: None,
+            };
+            module = module.map(&mut gather);
+            let Gather { mut work, order, unknown, .. } = gather;
+            if !work.is_empty() {
+                work.par_iter_mut().for_each(Work::run);
+                module = module.map(&mut Return { work: &mut work, order: &order, cursor: 0 });
+            }
+            for done in work {
+                let state = &mut self.entries[done.entry].state;
+                state.memory = done.memory;
+                state.slots = Slots::Host(done.slots);
+            }
+            if !unknown || !self.register(&module) {
+                return module;
+            }
+        }
+    }
+
+    /// Steps that the parameter called `path` has taken.
+    #[must_use]
+    pub fn steps_of(&self, path: &str) -> Option<u64> {
+        self.entries.iter().find(|entry| entry.path == path).map(|entry| entry.state.time)
+    }
+
+    fn group_of(&self, id: &ParamId, path: &str) -> usize {
+        self.groups.iter().rposition(|group| group.members.matches(id, Some(path))).unwrap_or(0)
+    }
+
+    fn reindex(&mut self) {
+        self.index = self.entries.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
+    }
+
+    /// Takes note of the parameters that are new; whether there was one.
+    pub(crate) fn register<M: Module>(&mut self, module: &M) -> bool {
+        let before = self.entries.len();
+        for parameter in parameters(module) {
+            if self.index.contains_key(&parameter.id) || parameter.role == Role::Buffer {
+                continue;
+            }
+            let group = self.group_of(&parameter.id, &parameter.path);
+            self.index.insert(parameter.id, self.entries.len());
+            self.entries.push(Entry {
+                id: parameter.id,
+                group,
+                decays: self.groups[group].optimizer.decay_on().applies(parameter.role),
+                path: parameter.path,
+                shape: parameter.shape,
+                round: 0,
+                state: State::default(),
+            });
+        }
+        self.entries.len() > before
+    }
+
+    pub(crate) fn rule_of(&self, entry: &Entry) -> &Arc<dyn DynRule> {
+        self.groups[entry.group].optimizer.rule()
+    }
+}
+
+impl fmt::Debug for FusedOptimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups: Vec<_> =
+            self.groups.iter().map(|group| (&group.name, &group.optimizer)).collect();
+        f.debug_struct("FusedOptimizer")
+            .field("groups", &groups)
+            .field("parameters", &self.entries.len())
+            .finish()
+    }
+}
+
+/// What a parameter was to autodiff.
+#[derive(Clone)]
+struct Context {
+    autodiff: bool,
+    require_grad: bool,
+    distributed: bool,
+    checkpointing: Option<burn::backend::GradientCheckpointingStrategy>,
+}
+
+impl Context {
+    fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
+        let autodiff = tensor.is_autodiff();
+        Self {
+            autodiff,
+            require_grad: tensor.is_require_grad(),
+            distributed: autodiff && tensor.is_distributed(),
+            checkpointing: tensor.gradient_checkpointing_strategy(),
+        }
+    }
+
+    fn restore<const D: usize>(&self, tensor: Tensor<D>, id: ParamId) -> Tensor<D> {
+        if !self.autodiff {
+            return tensor;
+        }
+        let mut tensor = Tensor::from_inner(tensor);
+        if let Some(strategy) = self.checkpointing {
+            tensor = tensor.with_gradient_checkpointing_strategy(strategy);
+        }
+        if self.require_grad {
+            tensor = tensor.require_grad();
+        }
+        if self.distributed { tensor.set_distributed(id) } else { tensor }
+    }
+}
+
+/// One parameter on its way through the pass.
+struct Work {
+    id: ParamId,
+    entry: usize,
+    rule: Arc<dyn DynRule>,
+    clock: Clock,
+    around: Around,
+    param: Option<HostTensor>,
+    grad: Option<HostTensor>,
+    slots: Vec<HostTensor>,
+    memory: Vec<f64>,
+    context: Context,
+    /// How many places of the module hold this parameter.
+    places: usize,
+}
+
+impl Work {
+    fn run(&mut self) {
+        if let (Some(param), Some(grad)) = (&mut self.param, self.grad.take()) {
+            let Self { rule, clock, around, memory, slots, .. } = self;
+            kernel::step_host(&**rule, clock, around, memory, param, &grad, slots);
+        }
+    }
+}
+
+/// Takes parameters, gradients and states out of the module, or steps them at once where there is no host storage.
+struct Gather<'a> {
+    optimizer: &'a mut FusedOptimizer,
+    lr: &'a ModuleLearningRate,
+    scale: f64,
+    grads: &'a mut GradientsParams,
+    work: Vec<Work>,
+    /// For each place of the module that was emptied, in order: its work.
+    order: Vec<usize>,
+    cursor: usize,
+    unknown: bool,
+    placeholder: Option<HostTensor>,
+}
+
+impl Gather<'_> {
+    /// Modules are walked in the same order every time, so the entry is nearly always the next one.
+    fn find(&mut self, id: ParamId) -> Option<usize> {
+        let next = self.optimizer.entries.get(self.cursor);
+        let at = if next.is_some_and(|entry| entry.id == id) {
+            self.cursor
+        } else {
+            *self.optimizer.index.get(&id)?
+        };
+        self.cursor = at + 1;
+        Some(at)
+    }
+
+    fn empty<const D: usize>(
+        &mut self,
+        id: ParamId,
+        mapper: ParamMapper<Tensor<D>>,
+        like: &HostTensor,
+        work: usize,
+    ) -> Param<Tensor<D>> {
+        self.order.push(work);
+        let placeholder = self.placeholder.get_or_insert_with(|| like.empty_like());
+        Param::from_mapped_value(id, placeholder.clone().give::<D>(), mapper)
+    }
+}
+
+impl ModuleMapper for Gather<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(at) = self.find(param.id) else {
+            self.unknown = true;
+            return param;
+        };
+        let entry = &mut self.optimizer.entries[at];
+        if entry.round == self.optimizer.round {
+            // A second place that holds a parameter of this step: it gets the same new value.
+            let Some(work) = self.work.iter().rposition(|work| work.id == param.id) else {
+                return param;
+            };
+            let Some(like) = self.work[work].param.as_ref().map(HostTensor::empty_like) else {
+                return param;
+            };
+            self.work[work].places += 1;
+            let (id, _, mapper) = param.consume();
+            return self.empty(id, mapper, &like, work);
+        }
+        let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
+        entry.round = self.optimizer.round;
+        let group = &self.optimizer.groups[entry.group];
+        let lr = self.lr.lr_from_param(entry.id, Some(&entry.path)) * group.lr_factor;
+        entry.state.time += 1;
+        let mut clock = Clock::new(lr, entry.state.time);
+        clock.decays = entry.decays;
+
+        let (id, tensor, mapper) = param.consume();
+        let context = Context::of(&tensor);
+        let mut tensor = tensor.inner();
+        let grad = grad.inner();
+        let device = grad.device();
+        if tensor.device() != device {
+            tensor = tensor.to_device(&device);
+        }
+        if let Slots::New = entry.state.slots {
+            entry.state.memory = group.optimizer.rule().memory();
+        }
+        let host = group.optimizer.fuses() && is_host(&tensor) && is_host(&grad);
+        if host && let Some(slots) = entry.state.slots.take_host(&group.optimizer, lr, &tensor) {
+            let around = group.optimizer.around(&clock, self.scale);
+            let memory = std::mem::take(&mut entry.state.memory);
+            let rule = group.optimizer.rule().clone();
+            match (HostTensor::take(tensor), HostTensor::take(grad)) {
+                (Ok(param), Ok(grad)) => {
+                    let like = param.empty_like();
+                    self.work.push(Work {
+                        id,
+                        entry: at,
+                        rule,
+                        clock,
+                        around,
+                        param: Some(param),
+                        grad: Some(grad),
+                        slots,
+                        memory,
+                        context,
+                        places: 1,
+                    });
+                    return self.empty(id, mapper, &like, self.work.len() - 1);
+                }
+                (param, _) => {
+                    let tensor = param.map_or_else(|tensor| tensor, HostTensor::give);
+                    entry.state.slots = Slots::Host(slots);
+                    return Param::from_mapped_value(id, context.restore(tensor, id), mapper);
+                }
+            }
+        }
+        let tensor = entry.state.step_line(&group.optimizer, &clock, self.scale, tensor, grad);
+        Param::from_mapped_value(id, context.restore(tensor, id), mapper)
+    }
+}
+
+/// Puts the stepped parameters back.
+struct Return<'a> {
+    work: &'a mut [Work],
+    order: &'a [usize],
+    cursor: usize,
+}
+
+impl ModuleMapper for Return<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(work) = self.order.get(self.cursor).and_then(|&at| self.work.get_mut(at)) else {
+            return param;
+        };
+        if work.id != param.id {
+            return param;
+        }
+        self.cursor += 1;
+        work.places = work.places.saturating_sub(1);
+        let value = if work.places == 0 { work.param.take() } else { work.param.clone() };
+        let Some(value) = value else { return param };
+        let (id, _, mapper) = param.consume();
+        Param::from_mapped_value(id, work.context.restore(value.give::<D>(), id), mapper)
+    }
+}
+
+impl Slots {
+    /// The slots in host memory, flat; `None` when they are elsewhere.
+    fn take_host<const D: usize>(
+        &mut self,
+        optimizer: &Elementwise,
+        lr: f64,
+        like: &Tensor<D>,
+    ) -> Option<Vec<HostTensor>> {
+        if let Self::Host(slots) = self {
+            return Some(std::mem::take(slots));
+        }
+        self.settle(optimizer, lr, like);
+        let Self::Line(slots) = self else { return None };
+        if !slots.iter().all(is_host) {
+            return None;
+        }
+        Some(
+            std::mem::take(slots)
+                .into_iter()
+                .filter_map(|slot| HostTensor::take(slot).ok())
+                .collect(),
+        )
+    }
+
+    /// Brings the slots onto the device of `like` as flat tensors.
+    fn settle<const D: usize>(&mut self, optimizer: &Elementwise, lr: f64, like: &Tensor<D>) {
+        let device = like.device();
+        let n = like.shape().num_elements();
+        let dtype = compute_dtype(like.dtype());
+        let lines = match std::mem::take(self) {
+            Self::New => {
+                let start = optimizer.rule().start(lr);
+                start.into_iter().map(|start| Tensor::full([n], start, (&device, dtype))).collect()
+            }
+            Self::Saved(data) => {
+                let flat = |data: TensorData| {
+                    let dtype = data.dtype();
+                    Tensor::from_data(reshaped(data, [n]), (&device, dtype))
+                };
+                data.into_iter().map(flat).collect()
+            }
+            Self::Host(slots) => slots.into_iter().map(HostTensor::give::<1>).collect(),
+            Self::Line(slots) => slots,
+        };
+        let moved =
+            |slot: Tensor<1>| if slot.device() == device { slot } else { slot.to_device(&device) };
+        *self = Self::Line(lines.into_iter().map(moved).collect());
+    }
+}
+
+impl State {
+    /// Steps one parameter without the fused pass over the module.
+    fn step_line<const D: usize>(
+        &mut self,
+        optimizer: &Elementwise,
+        clock: &Clock,
+        scale: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+    ) -> Tensor<D> {
+        let shape = tensor.shape();
+        let n = shape.num_elements();
+        if n == 0 {
+            return tensor;
+        }
+        self.slots.settle(optimizer, clock.lr, &tensor);
+        let Slots::Line(slots) = std::mem::take(&mut self.slots) else { return tensor };
+        let mut state = RuleState::<1> {
+            time: self.time,
+            rule: fingerprint(optimizer.name()),
+            memory: std::mem::take(&mut self.memory),
+            slots,
+        };
+        let (tensor, grad) = (tensor.reshape::<1, _>([n]), grad.reshape::<1, _>([n]));
+        let new = optimizer.step_tensor(clock, scale, tensor, grad, &mut state);
+        self.memory = state.memory;
+        self.slots = Slots::Line(state.slots);
+        new.reshape::<D, _>(shape)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Net};
+    use crate::{AdamConfig, AdamWConfig, DecayOn, SgdConfig};
+    use burn::tensor::{DType, Device};
+
+    #[test]
+    fn both_doors_agree_to_the_last_bit() {
+        let rule = AdamConfig::new().with_weight_decay(0.1).build().expect("valid");
+        let (mut a, mut b) =
+            (testing::net(&Device::flex().autodiff()), testing::net(&Device::flex().autodiff()));
+        let (mut fused, mut burn) = (rule.fused(), rule.init_for(&b));
+        for k in 0..5 {
+            let (left, right) = (testing::grads(&a, k), testing::grads(&b, k));
+            a = fused.step(0.01, a, left);
+            b = burn.step(0.01, b, right);
+            assert_eq!(testing::values(&a), testing::values(&b), "step {k}");
+        }
+    }
+
+    #[test]
+    fn tensor_operations_agree_with_the_pass() {
+        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+            let device = Device::flex();
+            let rule = AdamWConfig::new().with_weight_decay(0.1).build().expect("valid");
+            let mut results = Vec::new();
+            for rule in [rule.clone(), rule.with_fused_pass(false)] {
+                let mut optimizer = rule.fused();
+                let mut model = testing::net_of(&device, dtype);
+                for k in 0..5 {
+                    let grads = testing::grads(&model, k);
+                    model = optimizer.step(0.01, model, grads);
+                }
+                results.push(testing::values(&model));
+            }
+            for (a, b) in results[0].iter().zip(&results[1]) {
+                assert!((a - b).abs() <= 1e-6, "{dtype:?}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn decay_leaves_biases_norms_and_embeddings_alone() {
+        let shrink = |rule: Elementwise| {
+            let model = testing::net(&Device::flex().autodiff());
+            let grads = testing::zero_grads(&model);
+            let before = testing::named(&model);
+            let model = rule.fused().step(0.1, model, grads);
+            let after = testing::named(&model);
+            let shrunk = before.into_iter().zip(after).filter(|((_, old), (_, new))| old != new);
+            shrunk.map(|((name, _), _)| name).collect::<Vec<_>>()
+        };
+        let rule = SgdConfig::new().with_weight_decay(0.5).build().expect("valid");
+        assert_eq!(shrink(rule.clone()), ["linear.weight"]);
+        let matrices = rule.clone().with_decay_on(DecayOn::Matrices);
+        assert_eq!(shrink(matrices), ["embedding.weight", "linear.weight"]);
+        let all = rule.with_decay_on(DecayOn::All);
+        assert_eq!(shrink(all).len(), 5);
+    }
+
+    #[test]
+    fn groups_have_their_own_rule_rate_and_decay() {
+        let model = testing::net(&Device::flex().autodiff());
+        let sgd = SgdConfig::new().build().expect("valid");
+        let head = ParamGroup::from_regex("^linear").expect("regex");
+        let mut optimizer = AdamWConfig::new()
+            .fused()
+            .expect("valid")
+            .with_scaled_group("head", head.clone(), sgd, 0.5)
+            .expect("valid");
+        let table = optimizer.table(&model);
+        assert_eq!(table.rows.len(), 5);
+        let row = table.rows.iter().find(|row| row.path == "linear.weight").expect("there");
+        assert_eq!(
+            (row.group.as_str(), row.rule.as_str(), row.lr_factor, row.weight_decay),
+            ("head", "sgd", 0.5, 0.0)
+        );
+        assert!(table.to_string().contains("linear.weight     weight     [3, 2]"), "{table}");
+        let before = testing::named(&model);
+        let grads = testing::grads(&model, 0);
+        let g = testing::grad_values(&model, 0);
+        let after = testing::named(&optimizer.step(0.1, model, grads));
+        let at = before.iter().position(|(name, _)| name == "linear.bias").expect("there");
+        for k in 0..2 {
+            assert_eq!(after[at].1[k], before[at].1[k] - 0.05f32 * g[at].1[k]);
+        }
+        let bad = AdamWConfig::new().fused().expect("valid");
+        let rule = SgdConfig::new().build().expect("valid");
+        assert!(bad.with_scaled_group("x", head, rule, f64::NAN).is_err());
+    }
+
+    #[test]
+    fn a_shared_parameter_is_not_written_and_the_result_is_the_same() {
+        let rule = AdamConfig::new().build().expect("valid");
+        let run = |keep: bool| {
+            let mut optimizer = rule.fused();
+            let mut model = testing::net(&Device::flex().autodiff());
+            let mut kept = Vec::new();
+            for k in 0..3 {
+                if keep {
+                    kept.push((model.clone(), testing::values(&model)));
+                }
+                let grads = testing::grads(&model, k);
+                model = optimizer.step(0.01, model, grads);
+            }
+            for (model, values) in kept {
+                assert_eq!(testing::values(&model), values);
+            }
+            testing::values(&model)
+        };
+        assert_eq!(run(true), run(false));
+    }
+
+    #[test]
+    fn tied_weights_stay_tied() {
+        let device = Device::flex().autodiff();
+        let layer = burn::nn::LinearConfig::new(3, 3).init(&device);
+        let mut model = vec![layer.clone(), layer];
+        let mut optimizer = AdamConfig::new().fused().expect("valid");
+        for k in 0..3 {
+            let grads = testing::grads(&model, k);
+            model = optimizer.step(0.1, model, grads);
+            let [a, b] = [&model[0], &model[1]].map(testing::values);
+            assert_eq!(a, b);
+        }
+        assert_eq!(optimizer.steps_of("0.weight"), Some(3));
+    }
+
+    #[test]
+    fn a_parameter_without_gradient_keeps_value_and_state() {
+        let mut model = testing::net(&Device::flex().autodiff());
+        let mut optimizer = AdamConfig::new().fused().expect("valid");
+        let grads = testing::grads(&model, 0);
+        model = optimizer.step(0.1, model, grads);
+        let before = testing::values(&model);
+        model = optimizer.step(0.1, model, GradientsParams::new());
+        assert_eq!(testing::values(&model), before);
+        assert_eq!(optimizer.steps_of("linear.weight"), Some(1));
+    }
+
+    #[test]
+    fn the_scale_multiplies_every_gradient() {
+        let device = Device::flex().autodiff();
+        let sgd = || SgdConfig::new().fused().expect("valid");
+        let a: Net = testing::net(&device);
+        let b = a.clone();
+        let (left, right) = (testing::grads(&a, 0), testing::grads(&b, 0));
+        let a = sgd().step_scaled(0.1, a, left, 0.25);
+        let b = sgd().step(0.025, b, right);
+        for (a, b) in testing::values(&a).into_iter().zip(testing::values(&b)) {
+            assert!((a - b).abs() < 1e-7);
+        }
+    }
+}

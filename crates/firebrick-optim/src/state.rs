@@ -1,0 +1,116 @@
+//! The state of one parameter under an element-wise rule, and how it is saved.
+
+use crate::elementwise::Elementwise;
+use burn::optim::{RecordState, StateSink, StateSource};
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+
+/// What an element-wise rule keeps for one parameter of rank `D`: how many steps it has taken, the rule's own
+/// scalars, and one tensor per slot.
+#[derive(Debug, Clone)]
+pub struct RuleState<const D: usize> {
+    /// Steps taken.
+    pub(crate) time: u64,
+    /// Fingerprint of the rule's name.
+    pub(crate) rule: u64,
+    pub(crate) memory: Vec<f64>,
+    pub(crate) slots: Vec<Tensor<D>>,
+}
+
+/// FNV-1a with 64 bits.
+pub(crate) fn fingerprint(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The type in which a rule computes for a parameter of `dtype`: f32 for 16 bits, else the same.
+pub(crate) fn compute_dtype(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+}
+
+/// The same numbers under another shape of the same size.
+pub(crate) fn reshaped(data: TensorData, shape: impl Into<Shape>) -> TensorData {
+    let (bytes, _, dtype) = data.into_parts();
+    TensorData::from_bytes(bytes, shape, dtype)
+}
+
+impl<const D: usize> RuleState<D> {
+    pub(crate) fn new(optimizer: &Elementwise, lr: f64, like: &Tensor<D>) -> Self {
+        let rule = optimizer.rule();
+        let options = (&like.device(), compute_dtype(like.dtype()));
+        let slots = rule.start(lr).into_iter().map(|start| {
+            if start == 0.0 {
+                Tensor::zeros(like.shape(), options)
+            } else {
+                Tensor::full(like.shape(), start, options)
+            }
+        });
+        Self {
+            time: 0,
+            rule: fingerprint(rule.name()),
+            memory: rule.memory(),
+            slots: slots.collect(),
+        }
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.time
+    }
+
+    /// The tensors, in the order of [`Elementwise::slots`].
+    #[must_use]
+    pub fn slots(&self) -> &[Tensor<D>] {
+        &self.slots
+    }
+
+    /// Whether this is the state of `optimizer` for a tensor like `tensor`.
+    pub(crate) fn fits(&self, optimizer: &Elementwise, tensor: &Tensor<D>) -> bool {
+        let rule = optimizer.rule();
+        self.rule == fingerprint(rule.name())
+            && self.memory.len() == rule.memory().len()
+            && self.slots.len() == rule.slots().len()
+            && self.slots.iter().all(|slot| slot.shape() == tensor.shape())
+    }
+
+    pub(crate) fn moved_to(self, device: &Device) -> Self {
+        let slots = self.slots.into_iter();
+        let moved =
+            |slot: Tensor<D>| if slot.device() == *device { slot } else { slot.to_device(device) };
+        Self { slots: slots.map(moved).collect(), ..self }
+    }
+}
+
+impl<const D: usize> RecordState for RuleState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        out.push_scalar(prefix, "time", self.time.into());
+        out.push_scalar(prefix, "rule", self.rule.into());
+        out.push_scalar(prefix, "slots", (self.slots.len() as u64).into());
+        for (k, slot) in self.slots.iter().enumerate() {
+            out.push_tensor(prefix, &format!("slot_{k}"), slot.to_data());
+        }
+        out.push_scalar(prefix, "memory", (self.memory.len() as u64).into());
+        for (k, &value) in self.memory.iter().enumerate() {
+            out.push_scalar(prefix, &format!("memory_{k}"), value.into());
+        }
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
+        let whole = |src: &mut StateSource, name: &str| -> Option<u64> {
+            src.take_scalar(prefix, name)?.try_into().ok()
+        };
+        let (time, rule) = (whole(src, "time")?, whole(src, "rule")?);
+        let slots = (0..whole(src, "slots")?)
+            .map(|k| {
+                let data = src.take_tensor(prefix, &format!("slot_{k}"))?;
+                let dtype = data.dtype();
+                (data.rank() == D).then(|| Tensor::from_data(data, (device, dtype)))
+            })
+            .collect::<Option<_>>()?;
+        let memory = (0..whole(src, "memory")?)
+            .map(|k| src.take_scalar(prefix, &format!("memory_{k}"))?.try_into().ok())
+            .collect::<Option<_>>()?;
+        Some(Self { time, rule, memory, slots })
+    }
+}
