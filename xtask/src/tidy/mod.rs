@@ -1,0 +1,131 @@
+//! `cargo xtask tidy`: the rules that no compiler knows, over the files of the checkout.
+
+mod dependencies;
+mod documents;
+mod licences;
+mod manifest;
+mod sources;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::root;
+
+pub(crate) const HELP: &str = "\
+usage: cargo xtask tidy
+
+Checks the rules that no compiler knows, and lists each place that breaks one:
+  - who may depend on whom, from the manifests, dev-dependencies included; burn declared once, never by the burn-free crates
+  - every .rs file opens with a module doc, and has at most 400 lines without its tests
+  - no `ignore` fence in a doc comment or a document: what is shown compiles
+  - no placeholder macro, no debug print, no unsafe code; every manifest takes the workspace's lints
+  - licences: in each manifest, the two licence texts, and for each data file its origin and licence beside it
+  - a README beside each manifest under crates/, ARCHITECTURE.md at most 150 lines
+";
+
+/// A place that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    /// From the workspace's root.
+    path: String,
+    /// Counted from 1; 0 for the file as a whole.
+    line: usize,
+    message: String,
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path, self.message),
+            line => write!(f, "{}:{line}: {}", self.path, self.message),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
+    Arguments::read(words, &[], &[], 0)?;
+    let packages = manifest::packages()?;
+    let files = files(&root())?;
+    let mut findings = dependencies::check(&packages);
+    findings.extend(licences::check(&packages, &files, &root()));
+    findings.extend(documents::check_folders(&packages, &files));
+    for path in &files {
+        let is = |ending: &str| path.ends_with(ending);
+        if !(is(".rs") || is(".md") || is("Cargo.toml")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(root().join(path))
+            .map_err(|error| Failure::failed(format!("cannot read {path}: {error}")))?;
+        if is(".rs") {
+            findings.extend(sources::check(path, &text));
+        } else if is(".md") {
+            findings.extend(documents::check(path, &text));
+        } else {
+            findings.extend(manifest::check(path, &text));
+        }
+    }
+    findings.sort();
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => {
+            println!("tidy: {} files, {} packages, no findings", files.len(), packages.len());
+            Ok(())
+        }
+        count => Err(Failure::failed(format!("tidy: {count} findings"))),
+    }
+}
+
+/// Every file of the checkout, from its root, with `/`; hidden folders and build outputs left out.
+fn files(root: &Path) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let unreadable =
+            |error| Failure::failed(format!("cannot list {}: {error}", folder.display()));
+        for entry in std::fs::read_dir(root.join(&folder)).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = folder.join(&name);
+            let kind = entry.file_type().map_err(unreadable)?;
+            if kind.is_dir() {
+                let built = name == "target" || name == "__pycache__" || name == "firebrick-out";
+                if !(name.starts_with('.') || built) {
+                    folders.push(path);
+                }
+            } else if kind.is_file() {
+                found.push(path.to_string_lossy().replace('\\', "/"));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_walk_sees_this_file_and_no_hidden_folder() {
+        let files = files(&root()).expect("the checkout is readable");
+        assert!(files.iter().any(|path| path == "xtask/src/tidy/mod.rs"));
+        assert!(files.iter().all(|path| !path.starts_with(".git/") && !path.contains("/target/")));
+    }
+
+    #[test]
+    fn a_finding_says_where() {
+        assert_eq!(Finding::new("a.rs", 3, "bad").to_string(), "a.rs:3: bad");
+        assert_eq!(Finding::new("a.rs", 0, "bad").to_string(), "a.rs: bad");
+    }
+}
