@@ -48,6 +48,7 @@ mod linear;
 mod multi_step;
 mod noam;
 mod one_cycle;
+mod plateau;
 mod polynomial;
 mod product;
 mod rex;
@@ -69,6 +70,9 @@ pub use linear::{Linear, LinearConfig};
 pub use multi_step::{MultiStep, MultiStepConfig};
 pub use noam::{Noam, NoamConfig};
 pub use one_cycle::{Anneal, OneCycle, OneCycleConfig};
+pub use plateau::{
+    Patience, Plateau, PlateauConfig, PlateauMode, PlateauScheduler, PlateauThreshold,
+};
 pub use polynomial::{Polynomial, PolynomialConfig};
 pub use product::Product;
 pub use rex::{Rex, RexConfig};
@@ -109,10 +113,15 @@ pub trait Schedule: Debug + Send + Sync {
     ///
     /// FNV-1a, 64 bits, of the `Debug` text, which has to show every value that matters.
     fn fingerprint(&self) -> u64 {
-        format!("{self:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        fingerprint_of(self)
     }
+}
+
+/// FNV-1a, 64 bits, of the `Debug` text.
+fn fingerprint_of<T: Debug + ?Sized>(value: &T) -> u64 {
+    format!("{value:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl<S: Schedule + ?Sized> Schedule for Box<S> {

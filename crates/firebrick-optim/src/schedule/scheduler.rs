@@ -100,10 +100,7 @@ impl LrScheduler for Scheduler {
     /// it is, the error is logged with the level of errors and kept in [`Scheduler::status`].
     fn load_record(&mut self, record: LrSchedulerRecord) {
         let result = self.try_load_record(&record);
-        if let Err(error) = &result {
-            log::error!("the learning-rate schedule was not restored: {error}");
-        }
-        self.status.set(result);
+        self.status.report(result);
     }
 }
 
@@ -132,7 +129,11 @@ impl LoadStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    fn set(&self, result: Result<(), ScheduleError>) {
+    /// Logs a failure and keeps the result.
+    pub(super) fn report(&self, result: Result<(), ScheduleError>) {
+        if let Err(error) = &result {
+            log::error!("the learning-rate schedule was not restored: {error}");
+        }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
     }
 }
