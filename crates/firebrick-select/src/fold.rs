@@ -152,7 +152,10 @@ mod tests {
             "`candidates[0].name` must be not empty, got \"\""
         );
         let good = fold(&[0, 1], &[2]);
-        assert_eq!(text(check_folds(&[good.clone()])), "`folds` must be at least 2, got 1");
+        assert_eq!(
+            text(check_folds(std::slice::from_ref(&good))),
+            "`folds` must be at least 2, got 1"
+        );
         assert_eq!(
             text(check_folds(&[good.clone(), fold(&[0], &[])])),
             "`folds[1].validation` must be at least 1, got 0"
