@@ -89,11 +89,12 @@ impl OneCycleConfig {
         check::range("max_momentum", self.max_momentum, 0.0..1.0)?;
         check::range("base_momentum", self.base_momentum, 0.0..=self.max_momentum)?;
         let peak_at = (self.pct_start * self.num_steps as f64 - 1.0).max(0.0);
-        Ok(self.with_peak_at(peak_at))
+        Ok(self.with_peak_at(peak_at, self.num_steps as u64 - 1))
     }
 
-    /// The schedule with its peak at a place that need not be an update's, nor even in the cycle.
-    pub(super) fn with_peak_at(&self, peak_at: f64) -> OneCycle {
+    /// The schedule with its peak at a place that need not be an update's, nor even in the cycle; from `last_step` on
+    /// the rate is held.
+    pub(super) fn with_peak_at(&self, peak_at: f64, last_step: u64) -> OneCycle {
         let first = self.max_lr / self.div_factor;
         let last = first / self.final_div_factor;
         let (low, high) = (self.base_momentum, self.max_momentum);
@@ -108,7 +109,7 @@ impl OneCycleConfig {
             phases[1] = Phase { end, rates: (first, last), momenta: (high, high) };
             phases.insert(1, back);
         }
-        OneCycle { phases, anneal: self.anneal, last_step: self.num_steps as u64 - 1 }
+        OneCycle { phases, anneal: self.anneal, last_step }
     }
 }
 
