@@ -1,17 +1,19 @@
-//! Where dropout masks come from: a seed and a position, so that a run repeats and resumes to the bit.
+//! Where the random numbers of noise layers come from: a seed and a position, so that a run repeats and
+//! resumes to the bit.
 //!
 //! burn draws masks from one generator for the whole process, so two models that train on two threads take
 //! each other's numbers. A [`MaskSource`] belongs to one model.
 
-use firebrick_core::{Philox, Seed};
+use firebrick_core::{ConfigError, Philox, Seed, check};
+use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The random numbers of one model's noise layers.
 ///
-/// Clones share the position, as the layers of one model must; a model that trains on another thread needs a
-/// source of its own. Save [`position`](Self::position) with a checkpoint and [`seek`](Self::seek) to it on
-/// resume.
+/// Clones share position and strength, as the layers of one model must; a model that trains on another thread
+/// needs a source of its own. Save [`position`](Self::position) with a checkpoint and [`seek`](Self::seek) to
+/// it on resume.
 ///
 /// ```
 /// use firebrick_core::Seed;
@@ -27,13 +29,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct MaskSource {
     stream: Philox,
     position: Arc<AtomicU64>,
+    /// Bits of an f64 in [0, 1].
+    strength: Arc<AtomicU64>,
 }
+
+/// Elements that one task draws; a multiple of what a block yields.
+const CHUNK: usize = 1 << 14;
 
 impl MaskSource {
     /// A source at its start.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self { stream: seed.stream("masks"), position: Arc::new(AtomicU64::new(0)) }
+        Self::named(seed, "masks")
+    }
+
+    /// A source of the stream called `purpose`, independent of every other name.
+    #[must_use]
+    pub fn named(seed: Seed, purpose: &str) -> Self {
+        Self {
+            stream: seed.stream(purpose),
+            position: Arc::new(AtomicU64::new(0)),
+            strength: Arc::new(AtomicU64::new(1f64.to_bits())),
+        }
     }
 
     /// How many blocks of four numbers have been drawn.
@@ -47,36 +64,85 @@ impl MaskSource {
         self.position.store(position, Ordering::Relaxed);
     }
 
+    /// The factor on the drop probability of every layer that draws here, 1 unless a schedule has set it.
+    #[must_use]
+    pub fn strength(&self) -> f64 {
+        f64::from_bits(self.strength.load(Ordering::Relaxed))
+    }
+
+    /// Multiplies the drop probability (the deviation, for noise) of every layer that draws here by `factor`,
+    /// from now on: 0 switches all of them off.
+    ///
+    /// # Errors
+    /// When `factor` is outside [0, 1] or NaN.
+    pub fn set_strength(&self, factor: f64) -> Result<(), ConfigError> {
+        let factor = check::range("strength", factor, 0.0..=1.0)?;
+        self.strength.store(factor.to_bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// For each of `count` units whether it is kept, each with probability `keep` to 32 bits.
+    ///
+    /// Below 0 and NaN keep nothing, 1 and above everything.
     #[must_use]
     pub fn keep(&self, count: usize, keep: f64) -> Vec<bool> {
-        let mut kept = Vec::with_capacity(count.next_multiple_of(4));
-        self.draw(count, |words| {
-            let threshold = threshold(keep);
-            kept.extend(words.map(|word| u64::from(word) < threshold));
-        });
-        kept.truncate(count);
-        kept
+        let threshold = threshold(keep);
+        self.draw(count, |words| words.map(|word| u64::from(word) < threshold))
     }
 
-    /// For each of `count` units `value` with probability `keep`, else 0.
-    pub(crate) fn scaled(&self, count: usize, keep: f64, value: f32) -> Vec<f32> {
-        let mut scaled = Vec::with_capacity(count.next_multiple_of(4));
+    /// For each of `count` units `kept` with probability `keep`, else `dropped`.
+    pub(crate) fn pick(&self, count: usize, keep: f64, kept: f32, dropped: f32) -> Vec<f32> {
         let threshold = threshold(keep);
         self.draw(count, |words| {
-            scaled.extend(words.map(|word| if u64::from(word) < threshold { value } else { 0.0 }));
-        });
-        scaled.truncate(count);
-        scaled
+            words.map(|word| if u64::from(word) < threshold { kept } else { dropped })
+        })
     }
 
-    fn draw(&self, count: usize, mut take: impl FnMut([u32; 4])) {
-        let blocks = count.div_ceil(4) as u64;
-        let start = self.position.fetch_add(blocks, Ordering::Relaxed);
-        for index in 0..blocks {
-            take(self.stream.block_at(start.wrapping_add(index)));
-        }
+    /// Uniform numbers in [0, 1) with 53 bits, two a block.
+    pub(crate) fn uniforms(&self, count: usize) -> Vec<f64> {
+        self.draw(count, pair)
     }
+
+    /// Standard normal numbers, two a block: cosine and sine branch of Box and Muller.
+    pub(crate) fn normals(&self, count: usize) -> Vec<f32> {
+        self.draw(count, |words| {
+            let [radius, angle] = pair(words);
+            let radius = libm::sqrt(-2.0 * libm::log(1.0 - radius));
+            let (sine, cosine) = libm::sincos(std::f64::consts::TAU * angle);
+            [(radius * cosine) as f32, (radius * sine) as f32]
+        })
+    }
+
+    /// `N` values a block; the result does not depend on the number of threads.
+    fn draw<T: Copy + Default + Send, const N: usize>(
+        &self,
+        count: usize,
+        make: impl Fn([u32; 4]) -> [T; N] + Sync,
+    ) -> Vec<T> {
+        let start = self.position.fetch_add(count.div_ceil(N) as u64, Ordering::Relaxed);
+        let mut drawn = vec![T::default(); count];
+        let fill = |(index, chunk): (usize, &mut [T])| {
+            let first = start.wrapping_add((index * (CHUNK / N)) as u64);
+            for (block, values) in chunk.chunks_mut(N).enumerate() {
+                let made = make(self.stream.block_at(first.wrapping_add(block as u64)));
+                values.copy_from_slice(&made[..values.len()]);
+            }
+        };
+        if count <= CHUNK {
+            fill((0, &mut drawn));
+        } else {
+            drawn.par_chunks_mut(CHUNK).enumerate().for_each(fill);
+        }
+        drawn
+    }
+}
+
+/// Two uniform numbers in [0, 1) with 53 bits from one block, as `Philox::uniform` makes them.
+fn pair([a, b, c, d]: [u32; 4]) -> [f64; 2] {
+    let uniform = |low: u32, high: u32| {
+        ((u64::from(low) | u64::from(high) << 32) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    [uniform(a, b), uniform(c, d)]
 }
 
 /// A word below this is a kept unit.
@@ -104,13 +170,42 @@ mod tests {
         let masks = MaskSource::new(Seed(3));
         assert!(masks.keep(10_001, 1.0).into_iter().all(|kept| kept));
         assert!(!masks.keep(10_001, 0.0).into_iter().any(|kept| kept));
+        assert!(!masks.keep(10_001, f64::NAN).into_iter().any(|kept| kept));
         assert!(masks.keep(0, 0.5).is_empty());
     }
 
     #[test]
-    fn clones_share_the_position() {
+    fn clones_share_position_and_strength() {
         let masks = MaskSource::new(Seed(3));
         let _ = masks.clone().keep(9, 0.5);
         assert_eq!(masks.position(), 3);
+        masks.clone().set_strength(0.25).expect("valid");
+        assert_eq!(masks.strength(), 0.25);
+        let refused = masks.set_strength(1.5).expect_err("above 1").to_string();
+        assert_eq!(refused, "`strength` must be in [0, 1], got 1.5");
+    }
+
+    #[test]
+    fn a_long_draw_equals_short_ones() {
+        let (long, short) = (MaskSource::new(Seed(9)), MaskSource::new(Seed(9)));
+        let whole = long.uniforms(3 * CHUNK + 10);
+        let parts: Vec<f64> = (0..=3).flat_map(|_| short.uniforms(CHUNK)).collect();
+        assert_eq!(whole, parts[..whole.len()]);
+        let mut stream = Seed(9).stream("masks");
+        assert!(whole.iter().take(100).all(|&value| value == stream.uniform()));
+    }
+
+    #[test]
+    fn normals_have_the_moments_of_a_normal() {
+        let n = 1_000_000;
+        let draws = MaskSource::new(Seed(4)).normals(n);
+        let moment = |k: i32| draws.iter().map(|&x| f64::from(x).powi(k)).sum::<f64>() / n as f64;
+        // Five standard errors: var(x) = 1, var(x^2) = 2, var(x^4) = 96; neighbours are uncorrelated.
+        let bound = |variance: f64| 5.0 * (variance / n as f64).sqrt();
+        assert!(moment(1).abs() < bound(1.0));
+        assert!((moment(2) - 1.0).abs() < bound(2.0));
+        assert!((moment(4) - 3.0).abs() < bound(96.0));
+        let lag = draws.windows(2).map(|w| f64::from(w[0] * w[1])).sum::<f64>() / n as f64;
+        assert!(lag.abs() < bound(1.0));
     }
 }

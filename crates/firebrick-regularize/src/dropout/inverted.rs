@@ -14,11 +14,12 @@
 //! # Differences
 //! burn's `Dropout` is the same function with masks from a generator that all threads of the process share.
 
+use super::{Noise, masked};
 use crate::MaskSource;
 use burn::config::Config;
-use burn::module::{Flag, Module, Param};
-use burn::tensor::{Tensor, TensorData};
-use firebrick_core::{ConfigError, check};
+use burn::module::Module;
+use burn::tensor::Tensor;
+use firebrick_core::ConfigError;
 
 /// Configuration of [`InvertedDropout`].
 #[derive(Config, Debug)]
@@ -33,8 +34,7 @@ impl InvertedDropoutConfig {
     /// # Errors
     /// When `prob` is outside [0, 1) or NaN.
     pub fn init(&self, masks: &MaskSource) -> Result<InvertedDropout, ConfigError> {
-        let prob = check::range("prob", self.prob, 0.0..1.0)?;
-        Ok(InvertedDropout { prob, training: Param::from_bool(true), masks: masks.clone() })
+        Ok(InvertedDropout { noise: Noise::new("prob", self.prob, masks)? })
     }
 }
 
@@ -60,26 +60,22 @@ impl InvertedDropoutConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct InvertedDropout {
-    /// Probability of zeroing a unit.
-    pub prob: f64,
-    /// Whether the layer behaves as during training on an autodiff device; cleared by burn's `freeze`.
-    pub training: Param<Flag>,
-    #[module(skip)]
-    masks: MaskSource,
+    noise: Noise,
 }
 
 impl InvertedDropout {
+    /// Probability of zeroing a unit at full strength.
+    #[must_use]
+    pub fn prob(&self) -> f64 {
+        self.noise.prob
+    }
+
     /// Applies dropout to a tensor of any shape.
     #[must_use]
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let device = input.device();
-        if !self.training.is_enabled() || !device.is_autodiff() || self.prob == 0.0 {
-            return input;
-        }
-        let (shape, dtype) = (input.shape(), input.dtype());
-        let keep = 1.0 - self.prob;
-        let mask = self.masks.scaled(shape.num_elements(), keep, (1.0 / keep) as f32);
-        input * Tensor::from_data(TensorData::new(mask, shape), (&device.inner(), dtype))
+        let Some(prob) = self.noise.active(&input.device()) else { return input };
+        let shape = input.dims();
+        masked(input, shape, prob, &self.noise.masks)
     }
 }
 
@@ -158,6 +154,21 @@ mod tests {
             assert_eq!((output.dims(), output.dtype()), ([2, 3, 5], dtype));
         }
         assert_eq!(layer(0.5).forward(Tensor::<2>::ones([0, 3], &device)).dims(), [0, 3]);
+    }
+
+    #[test]
+    fn half_strength_is_half_the_probability() {
+        let masks = MaskSource::new(Seed(7));
+        let layer = InvertedDropoutConfig::new(0.8).init(&masks).expect("valid");
+        masks.set_strength(0.5).expect("valid");
+        let n = 100_000usize;
+        let ones = Tensor::<1>::ones([n], &Device::flex().autodiff());
+        let output: Vec<f32> = layer.forward(ones.clone()).try_to_vec_as().expect("reads");
+        let dropped = output.iter().filter(|&&unit| unit == 0.0).count() as f64 / n as f64;
+        assert!((dropped - 0.4).abs() < 5.0 * (0.24 / n as f64).sqrt(), "{dropped}");
+        masks.set_strength(0.0).expect("valid");
+        let output: Vec<f32> = layer.forward(ones).try_to_vec_as().expect("reads");
+        assert_eq!(output, vec![1.0; n]);
     }
 
     #[test]

@@ -1,0 +1,354 @@
+//! Dropout for recurrent layers: one mask a sequence, and zoneout.
+//!
+//! # Formula
+//! ```text
+//! variational   x'_t = x_t * m / (1 - p)           one m for all steps of a sequence
+//! recurrent     h'_{t-1} = h_{t-1} * r / (1 - p)   one r for all steps
+//! zoneout       h_t = k h_{t-1} + (1 - k) h~_t     P(k = 1) = z while training
+//!               h_t = z h_{t-1} + (1 - z) h~_t     in evaluation: it does mix
+//! ```
+//! A new mask every step would wash out what the state remembers.
+//!
+//! # Reference
+//! Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS
+//! 2016; D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017.
+
+use super::{Noise, constant, masked};
+use crate::MaskSource;
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{Lstm, LstmState};
+use burn::tensor::{Device, Tensor};
+use firebrick_core::ConfigError;
+
+/// Configuration of [`VariationalDropout`].
+#[derive(Config, Debug)]
+pub struct VariationalDropoutConfig {
+    /// Probability of zeroing a feature, in [0, 1).
+    pub prob: f64,
+}
+
+impl VariationalDropoutConfig {
+    /// Checks the probability and builds the layer.
+    ///
+    /// # Errors
+    /// When `prob` is outside [0, 1) or NaN.
+    pub fn init(&self, masks: &MaskSource) -> Result<VariationalDropout, ConfigError> {
+        Ok(VariationalDropout { noise: Noise::new("prob", self.prob, masks)? })
+    }
+}
+
+/// Zeroes features of a sequence `[n, t, f]` while training, the same at every step.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, VariationalDropoutConfig};
+///
+/// let layer = VariationalDropoutConfig::new(0.5).init(&MaskSource::new(Seed(7)))?;
+/// let output = layer.forward(Tensor::<3>::ones([2, 5, 3], &Device::flex().autodiff()));
+/// let sums: Vec<f32> = output.sum_dim(1).try_to_vec_as().unwrap();
+/// assert!(sums.iter().all(|&sum| sum == 0.0 || sum == 10.0));
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct VariationalDropout {
+    noise: Noise,
+}
+
+impl VariationalDropout {
+    /// Applies it to sequences `[n, t, f]`.
+    #[must_use]
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let Some(prob) = self.noise.active(&input.device()) else { return input };
+        let [samples, _, features] = input.dims();
+        masked(input, [samples, 1, features], prob, &self.noise.masks)
+    }
+}
+
+/// Configuration of [`Zoneout`].
+#[derive(Config, Debug)]
+pub struct ZoneoutConfig {
+    /// Probability that a unit keeps its old value, in [0, 1).
+    pub prob: f64,
+}
+
+impl ZoneoutConfig {
+    /// Checks the probability and builds the layer.
+    ///
+    /// # Errors
+    /// When `prob` is outside [0, 1) or NaN.
+    pub fn init(&self, masks: &MaskSource) -> Result<Zoneout, ConfigError> {
+        Ok(Zoneout { noise: Noise::new("prob", self.prob, masks)? })
+    }
+}
+
+/// Keeps units of a recurrent state at their old value, at random while training and in part in evaluation.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, ZoneoutConfig};
+///
+/// let zoneout = ZoneoutConfig::new(0.25).init(&MaskSource::new(Seed(7)))?;
+/// let device = Device::flex(); // evaluation
+/// let mixed = zoneout.forward(Tensor::<2>::zeros([1, 1], &device), Tensor::ones([1, 1], &device));
+/// assert_eq!(mixed.into_scalar::<f32>(), 0.75);
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Zoneout {
+    noise: Noise,
+}
+
+impl Zoneout {
+    /// The state between `previous` and `candidate`, tensors of one shape.
+    #[must_use]
+    pub fn forward<const D: usize>(&self, previous: Tensor<D>, candidate: Tensor<D>) -> Tensor<D> {
+        let device = candidate.device();
+        let prob = self.noise.prob * self.noise.masks.strength();
+        if prob == 0.0 {
+            return candidate;
+        }
+        if !self.noise.trains(&device) {
+            return previous.mul_scalar(prob) + candidate.mul_scalar(1.0 - prob);
+        }
+        let (shape, dtype) = (candidate.dims(), candidate.dtype());
+        let keeps = self.noise.masks.pick(shape.iter().product(), prob, 1.0, 0.0);
+        let renews = keeps.iter().map(|keep| 1.0 - keep).collect();
+        previous * constant(keeps, shape, &device, dtype)
+            + candidate * constant(renews, shape, &device, dtype)
+    }
+}
+
+/// Configuration of [`RegularizedLstm`]: each part is off at 0.
+#[derive(Config, Debug)]
+pub struct RegularizedLstmConfig {
+    /// Drop probability of input features, one mask a sequence.
+    #[config(default = 0.0)]
+    pub input_prob: f64,
+    /// Drop probability of the recurrent hidden state, one mask a sequence.
+    #[config(default = 0.0)]
+    pub recurrent_prob: f64,
+    /// Zoneout of the cell state; the paper uses 0.5.
+    #[config(default = 0.0)]
+    pub cell_zoneout: f64,
+    /// Zoneout of the hidden state; the paper uses 0.05.
+    #[config(default = 0.0)]
+    pub hidden_zoneout: f64,
+}
+
+impl RegularizedLstmConfig {
+    /// Checks the probabilities and builds the layer around `lstm`, whose layout and direction are kept.
+    ///
+    /// # Errors
+    /// When a probability is outside [0, 1) or NaN.
+    pub fn init(&self, lstm: Lstm, masks: &MaskSource) -> Result<RegularizedLstm, ConfigError> {
+        let zoneout =
+            |field, prob| Ok::<_, ConfigError>(Zoneout { noise: Noise::new(field, prob, masks)? });
+        Ok(RegularizedLstm {
+            lstm,
+            input: VariationalDropout { noise: Noise::new("input_prob", self.input_prob, masks)? },
+            recurrent: Noise::new("recurrent_prob", self.recurrent_prob, masks)?,
+            cell: zoneout("cell_zoneout", self.cell_zoneout)?,
+            hidden: zoneout("hidden_zoneout", self.hidden_zoneout)?,
+        })
+    }
+}
+
+/// burn's LSTM with variational dropout on inputs and recurrence and with zoneout on both states.
+///
+/// It steps the LSTM through time; weights stay those of the layer inside. Drop its recurrent weights with
+/// [`WeightDrop`](crate::WeightDrop).
+///
+/// ```
+/// use burn::nn::LstmConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, RegularizedLstmConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let lstm = LstmConfig::new(3, 4, true).init(&device);
+/// let config = RegularizedLstmConfig::new().with_recurrent_prob(0.3).with_cell_zoneout(0.5);
+/// let layer = config.init(lstm, &MaskSource::new(Seed(7)))?;
+/// let (output, state) = layer.forward(Tensor::<3>::ones([2, 5, 3], &device), None);
+/// assert_eq!((output.dims(), state.hidden.dims()), ([2, 5, 4], [2, 4]));
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct RegularizedLstm {
+    /// The layer inside.
+    pub lstm: Lstm,
+    input: VariationalDropout,
+    recurrent: Noise,
+    cell: Zoneout,
+    hidden: Zoneout,
+}
+
+impl RegularizedLstm {
+    /// Runs over the sequence; input, output and state as in burn's `Lstm::forward`.
+    #[must_use]
+    pub fn forward(
+        &self,
+        input: Tensor<3>,
+        state: Option<LstmState<2>>,
+    ) -> (Tensor<3>, LstmState<2>) {
+        let time = usize::from(self.lstm.batch_first);
+        let input = if self.lstm.batch_first {
+            self.input.forward(input)
+        } else {
+            self.input.forward(input.swap_dims(0, 1)).swap_dims(0, 1)
+        };
+        let (device, steps) = (input.device(), input.dims()[time]);
+        let shape = [input.dims()[1 - time], self.lstm.d_hidden];
+        let dtype = input.dtype();
+        let mut state = state.unwrap_or_else(|| {
+            let zeros = || Tensor::zeros(shape, (&device, dtype));
+            LstmState { cell: zeros(), hidden: zeros() }
+        });
+        let mask = self.recurrent_mask(shape, &device, dtype);
+        let mut outputs = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let at = if self.lstm.reverse { steps - 1 - step } else { step };
+            let hidden = match &mask {
+                Some(mask) => state.hidden.clone() * mask.clone(),
+                None => state.hidden.clone(),
+            };
+            let entering = LstmState { cell: state.cell.clone(), hidden };
+            let slice = input.clone().narrow(time, at, 1);
+            let (_, candidate) = self.lstm.forward(slice, Some(entering));
+            state = LstmState {
+                cell: self.cell.forward(state.cell, candidate.cell),
+                hidden: self.hidden.forward(state.hidden, candidate.hidden),
+            };
+            outputs.push(state.hidden.clone());
+        }
+        if self.lstm.reverse {
+            outputs.reverse();
+        }
+        let output = if outputs.is_empty() {
+            let mut empty = [0, 0, shape[1]];
+            empty[1 - time] = shape[0];
+            Tensor::zeros(empty, (&device, dtype))
+        } else {
+            Tensor::stack(outputs, time)
+        };
+        (output, state)
+    }
+
+    fn recurrent_mask(
+        &self,
+        shape: [usize; 2],
+        device: &Device,
+        dtype: burn::tensor::DType,
+    ) -> Option<Tensor<2>> {
+        let prob = self.recurrent.active(device)?;
+        let keep = 1.0 - prob;
+        let mask = self.recurrent.masks.pick(shape[0] * shape[1], keep, (1.0 / keep) as f32, 0.0);
+        Some(constant(mask, shape, device, dtype))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::LstmConfig;
+    use burn::optim::GradientsParams;
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.try_to_vec_as().expect("reads")
+    }
+
+    #[test]
+    fn one_mask_holds_over_the_sequence() {
+        for device in devices() {
+            let (n, t, f) = (1000usize, 3usize, 1000usize);
+            let layer = VariationalDropoutConfig::new(0.3).init(&MaskSource::new(Seed(1)));
+            let ones = Tensor::<3>::ones([n, t, f], &device.autodiff());
+            let output = read(layer.expect("valid").forward(ones));
+            for sample in output.chunks(t * f) {
+                assert_eq!(sample[..f], sample[f..2 * f]);
+                assert_eq!(sample[..f], sample[2 * f..]);
+            }
+            let dropped = output.iter().filter(|&&u| u == 0.0).count() as f64 / t as f64;
+            let total = (n * f) as f64;
+            assert!((dropped / total - 0.3).abs() < 5.0 * (0.21 / total).sqrt());
+        }
+    }
+
+    #[test]
+    fn zoneout_draws_in_training_and_mixes_in_evaluation() {
+        for device in devices() {
+            let n = 1_000_000usize;
+            let layer = ZoneoutConfig::new(0.3).init(&MaskSource::new(Seed(2))).expect("valid");
+            let device = device.autodiff();
+            let old = Tensor::<1>::zeros([n], &device).require_grad();
+            let new = Tensor::<1>::ones([n], &device).require_grad();
+            let mixed = layer.forward(old.clone(), new.clone());
+            let values = read(mixed.clone());
+            assert!(values.iter().all(|&v| v == 0.0 || v == 1.0));
+            let kept = values.iter().filter(|&&v| v == 0.0).count() as f64 / n as f64;
+            assert!((kept - 0.3).abs() < 5.0 * (0.21 / n as f64).sqrt(), "{kept}");
+            let gradients = mixed.sum().backward();
+            let (old_grad, new_grad) = (old.grad(&gradients), new.grad(&gradients));
+            assert_eq!(read(new_grad.expect("has one")), values);
+            let kept = read(old_grad.expect("has one"));
+            assert!(kept.iter().zip(&values).all(|(old, new)| old + new == 1.0));
+            let evaluated = read(layer.valid().forward(old.clone(), new.clone()));
+            assert!(evaluated.iter().all(|&v| (v - 0.7).abs() < 1e-6));
+            let back = read(layer.valid().train().forward(old, new));
+            assert!(back.iter().all(|&v| v == 0.0 || v == 1.0));
+        }
+    }
+
+    #[test]
+    fn everything_off_is_burns_lstm_in_every_layout() {
+        let device = Device::flex().autodiff();
+        for (batch_first, reverse) in [(true, false), (false, false), (true, true), (false, true)] {
+            let config = LstmConfig::new(3, 4, true).with_batch_first(batch_first);
+            let lstm = config.with_reverse(reverse).init(&device);
+            let layer = RegularizedLstmConfig::new();
+            let layer = layer.init(lstm.clone(), &MaskSource::new(Seed(0))).expect("valid");
+            let input = Tensor::<3>::from_data(
+                burn::tensor::TensorData::new(
+                    (0..30).map(|i| (i as f32).sin()).collect(),
+                    [2, 5, 3],
+                ),
+                &device,
+            );
+            let ((ours, our_state), (theirs, their_state)) =
+                (layer.forward(input.clone(), None), lstm.forward(input, None));
+            for (a, b) in read(ours).iter().zip(read(theirs)) {
+                assert!((a - b).abs() < 1e-6);
+            }
+            for (a, b) in read(our_state.cell).iter().zip(read(their_state.cell)) {
+                assert!((a - b).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn noise_acts_in_training_reaches_the_weights_and_leaves_evaluation_alone() {
+        let device = Device::flex().autodiff();
+        let lstm = LstmConfig::new(3, 4, true).init(&device);
+        let config = RegularizedLstmConfig::new().with_input_prob(0.3).with_recurrent_prob(0.3);
+        let layer = config.init(lstm.clone(), &MaskSource::new(Seed(4))).expect("valid");
+        let input = Tensor::<3>::ones([2, 5, 3], &device);
+        let (plain, _) = lstm.forward(input.clone(), None);
+        let (noisy, _) = layer.forward(input.clone(), None);
+        assert_ne!(read(noisy.clone()), read(plain.clone()));
+        let gradients = GradientsParams::from_grads(noisy.sum().backward(), &layer);
+        assert!(gradients.get::<2>(layer.lstm.cell_gate.hidden_transform.weight.id).is_some());
+        let (evaluated, _) = layer.valid().forward(input.clone().inner(), None);
+        for (a, b) in read(evaluated).iter().zip(read(plain)) {
+            assert!((a - b).abs() < 1e-6);
+        }
+        let (empty, _) = layer.forward(Tensor::<3>::ones([2, 0, 3], &device), None);
+        assert_eq!(empty.dims(), [2, 0, 4]);
+        let refused = config.with_cell_zoneout(1.0).init(lstm, &MaskSource::new(Seed(4)));
+        let message = "`cell_zoneout` must be in [0, 1), got 1";
+        assert_eq!(refused.expect_err("refused").to_string(), message);
+    }
+}
