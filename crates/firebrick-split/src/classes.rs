@@ -25,7 +25,6 @@ impl Dense {
     }
 
     /// Numbers by ascending code.
-    #[allow(dead_code)]
     pub(crate) fn by_code(column: &[u32]) -> Self {
         Self::build(column, false)
     }

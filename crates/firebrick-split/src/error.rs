@@ -162,6 +162,24 @@ pub enum SplitError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A window of a time series holds no row.
+    #[error("the {part} window of split {split} holds no row")]
+    EmptyWindow {
+        /// The part.
+        part: PartName,
+        /// The split.
+        split: usize,
+    },
+    /// Groups overlap in time where blocks of whole groups are wanted.
+    #[error(
+        "groups {earlier} and {later} overlap in time: blocks of groups would mix past and future; allow it with `with_interleaved`"
+    )]
+    GroupsInterleave {
+        /// The group that begins first.
+        earlier: u32,
+        /// The group that begins before the other has ended.
+        later: u32,
+    },
     /// A row's interval ends before it begins.
     #[error("row {row} ends at {end}, before it begins at {start}")]
     BadInterval {

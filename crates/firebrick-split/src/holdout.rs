@@ -2,10 +2,12 @@
 
 use crate::apportion::apportion_classes;
 use crate::classes::Dense;
+use crate::group_holdout;
 use crate::map::{Id, PartName};
 use crate::shuffle::Words;
 use crate::size::resolve;
 use crate::stratified::deal;
+use crate::stratified_group::ClassCounts;
 use crate::{FoldMap, Roles, Rows, Size, Spec, SplitError, Splitter, Warning};
 use firebrick_core::Seed;
 
@@ -54,7 +56,19 @@ pub struct HoldOut {
     stratified: bool,
     rare: Rare,
     min_per_class: usize,
+    groups: Option<GroupUnit>,
     shuffle: Option<Seed>,
+}
+
+/// What the sizes of a hold-out by group count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum GroupUnit {
+    /// Rows: 20 % of the rows, as nearly as whole groups allow.
+    #[default]
+    Rows,
+    /// Groups: 20 % of the groups, as in scikit-learn, whatever their sizes.
+    Groups,
 }
 
 impl HoldOut {
@@ -76,6 +90,7 @@ impl HoldOut {
             stratified: false,
             rare: Rare::Error,
             min_per_class: 0,
+            groups: None,
             shuffle: None,
         }
     }
@@ -110,7 +125,17 @@ impl HoldOut {
         Self { min_per_class: rows, ..self }
     }
 
-    /// Rows drawn at random under `seed`.
+    /// With whole groups in one part; sizes count rows or groups. Needs groups.
+    ///
+    /// Groups are taken in random order, each if it still fits, then the best single exchange is made; what is
+    /// missed is a warning. Stratified as well, sizes are rows, and groups go one by one to the part in which the
+    /// sum of squared class shares grows least for its size; parts that come out empty receive the smallest group.
+    #[must_use]
+    pub fn with_groups(self, unit: GroupUnit) -> Self {
+        Self { groups: Some(unit), ..self }
+    }
+
+    /// Rows (or groups) drawn at random under `seed`.
     #[must_use]
     pub fn with_shuffle(self, seed: Seed) -> Self {
         Self { shuffle: Some(seed), ..self }
@@ -172,6 +197,69 @@ impl HoldOut {
     }
 }
 
+impl HoldOut {
+    fn name(&self) -> &'static str {
+        match (self.stratified, self.groups.is_some()) {
+            (false, false) => "hold_out",
+            (true, false) => "stratified_hold_out",
+            (false, true) => "group_hold_out",
+            (true, true) => "stratified_group_hold_out",
+        }
+    }
+
+    /// Whole groups: their parts, spread over the rows.
+    fn by_group(
+        &self,
+        rows: &Rows<'_>,
+        unit: GroupUnit,
+    ) -> Result<(Vec<u8>, Vec<Warning>), SplitError> {
+        let name = self.name();
+        let column = rows.need_groups(name)?;
+        let groups = Dense::by_code(column);
+        let need = 1 + usize::from(self.validation.is_some()) + usize::from(self.test.is_some());
+        if groups.len() < need {
+            return Err(SplitError::TooFewGroups { groups: groups.len(), need, scheme: name });
+        }
+        let by_groups = unit == GroupUnit::Groups && !self.stratified;
+        let ones = vec![1; groups.len()];
+        let weights = if by_groups { &ones } else { &groups.counts };
+        let sizes = self.sizes(if by_groups { groups.len() } else { rows.n })?;
+        // The last codes come first, so that without a shuffle the test part is at the end.
+        let mut order: Vec<u32> = (0..groups.len() as u32).rev().collect();
+        if let Some(seed) = self.shuffle {
+            Words::new(seed.stream("split/group_hold_out")).shuffle(&mut order);
+        }
+        let parts = if self.stratified {
+            let labels = rows.need_labels(name)?;
+            let classes = Dense::by_appearance(labels);
+            let counts = ClassCounts::new(labels, &classes, column, &groups);
+            group_holdout::stratified(&counts, &classes, &groups.counts, &order, sizes)
+        } else {
+            group_holdout::fill(weights, &order, sizes)
+        };
+        let mut got = [0usize; 3];
+        for (group, &part) in parts.iter().enumerate() {
+            if part < 3 {
+                got[usize::from(part)] += weights[group];
+            }
+        }
+        let mut warnings = Vec::new();
+        for (part, name) in PARTS.into_iter().enumerate() {
+            if sizes[part] > 0 && got[part] == 0 {
+                return Err(SplitError::EmptyPart { part: name, n: rows.n, sizes: got });
+            }
+            if got[part] != sizes[part] {
+                warnings.push(Warning::SizeMissed {
+                    part: name,
+                    asked: sizes[part],
+                    got: got[part],
+                });
+            }
+        }
+        Ok((crate::group::spread(column, &groups, &parts), warnings))
+    }
+}
+
 const PARTS: [PartName; 3] = [PartName::Train, PartName::Validation, PartName::Test];
 
 /// Parts 0, 1, 2 are train, validation and test; 3 is left out.
@@ -184,9 +272,14 @@ impl Splitter for HoldOut {
 
     fn split(&self, rows: &Rows<'_>) -> Result<Roles, SplitError> {
         rows.check()?;
+        let name = self.name();
+        let mut warnings = rows.ignored(name, self.groups.is_some(), false);
+        if let Some(unit) = self.groups {
+            let (ids, more) = self.by_group(rows, unit)?;
+            warnings.extend(more);
+            return Ok(Roles::new(FoldMap::new(3, ids, self.spec(), rows.fingerprint, warnings)));
+        }
         let sizes = self.sizes(rows.n)?;
-        let name = if self.stratified { "stratified_hold_out" } else { "hold_out" };
-        let mut warnings = rows.ignored(name, false, false);
         let ids = if self.stratified {
             let (ids, more) = self.stratify(rows.need_labels(name)?, sizes)?;
             warnings.extend(more);
@@ -206,15 +299,16 @@ impl Splitter for HoldOut {
     }
 
     fn spec(&self) -> Spec {
-        let name = if self.stratified { "stratified_hold_out" } else { "hold_out" };
-        let mut spec = Spec::new(name, self.shuffle).with("train", &self.train);
+        let mut spec = Spec::new(self.name(), self.shuffle).with("train", &self.train);
         if let Some(size) = &self.validation {
             spec = spec.with("validation", size);
         }
         if let Some(size) = &self.test {
             spec = spec.with("test", size);
         }
-        if self.stratified {
+        if let Some(unit) = self.groups {
+            spec = spec.with("groups", format!("{unit:?}").to_lowercase());
+        } else if self.stratified {
             spec = spec.with("rare", format!("{:?}", self.rare).to_lowercase());
             spec = spec.with("min_per_class", self.min_per_class);
         }

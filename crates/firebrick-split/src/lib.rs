@@ -27,16 +27,27 @@
 //! # Ok::<(), firebrick_split::SplitError>(())
 //! ```
 
+mod adapters;
 mod apportion;
+mod axis;
+mod bootstrap;
 mod classes;
+pub mod encode;
 mod error;
 mod fingerprint;
+mod group;
+mod group_holdout;
 mod hex;
 mod holdout;
 mod kfold;
+mod leave_out;
 mod ledger;
 mod manifest;
 mod map;
+mod multilabel;
+mod predefined;
+mod purged;
+mod replay;
 mod roles;
 mod rows;
 mod rowset;
@@ -45,16 +56,33 @@ mod shuffle;
 mod size;
 mod spec;
 mod splitter;
+mod stable;
 mod stratified;
+mod stratified_group;
+mod target;
+mod time;
 mod warning;
 
+pub use adapters::{Nested, NestedSplits, Repeated, RepeatedSplits, ShuffleSplit};
+pub use axis::TimeUnit;
+pub use bootstrap::{
+    Bootstrap, BootstrapEstimate, BootstrapSplits, no_information_error, no_information_loss,
+};
 pub use error::SplitError;
 pub use fingerprint::{Fingerprint, RowHashes, hash_bytes, hash_f32};
-pub use holdout::{HoldOut, Rare};
+pub use group::GroupKFold;
+pub use holdout::{GroupUnit, HoldOut, Rare};
 pub use kfold::KFold;
+pub use leave_out::{DEFAULT_CAP, LeaveOutSplits, LeavePGroupsOut, LeavePOut, combinations};
 pub use ledger::{Ledger, Opening};
-pub use manifest::DataChange;
+pub use manifest::{DataChange, Manifest};
 pub use map::{FoldLists, FoldMap, MAX_FOLDS, PartName};
+pub use multilabel::{LabelSets, MultilabelHoldOut, MultilabelKFold};
+pub use predefined::{Predefined, PredefinedSplits};
+pub use purged::{
+    BacktestPath, CombinatorialPurged, CombinatorialSplits, PurgedKFold, PurgedSplits,
+};
+pub use replay::{ReplayReport, replay};
 pub use roles::{Parts, Roles, Train, Validation};
 pub use rows::{MAX_ROWS, Rows};
 pub use rowset::RowSet;
@@ -62,5 +90,9 @@ pub use sealed::{Frozen, Metrics, ModelDigest, Sealed, TestReport};
 pub use size::{Quota, Size};
 pub use spec::Spec;
 pub use splitter::{Split, Splits, Splitter};
+pub use stable::{FeistelFolds, HashSplit};
 pub use stratified::StratifiedKFold;
+pub use stratified_group::{GroupMode, StratifiedGroupKFold};
+pub use target::{TargetKFold, quantile_bins};
+pub use time::{SlidingWindow, TimeSeries, TimeSplits};
 pub use warning::Warning;

@@ -1,6 +1,6 @@
 //! The input of every splitter: how many rows, and the small columns that a scheme may need.
 
-use crate::{Fingerprint, SplitError, Warning};
+use crate::{Fingerprint, LabelSets, SplitError, Warning};
 
 /// Most rows that a map holds: row numbers are 32 bits wide.
 pub const MAX_ROWS: usize = u32::MAX as usize;
@@ -29,6 +29,8 @@ pub struct Rows<'a> {
     pub ends: Option<&'a [i64]>,
     /// Continuous target of each row.
     pub target: Option<&'a [f64]>,
+    /// Labels of each row where there may be several.
+    pub label_sets: Option<&'a LabelSets>,
     /// Fingerprint of the rows' content, kept in the result so that it can be verified later.
     pub fingerprint: Option<Fingerprint>,
 }
@@ -70,6 +72,12 @@ impl<'a> Rows<'a> {
         Self { target: Some(target), ..self }
     }
 
+    /// With any number of labels for each row.
+    #[must_use]
+    pub fn with_label_sets(self, sets: &'a LabelSets) -> Self {
+        Self { label_sets: Some(sets), ..self }
+    }
+
     /// With the fingerprint of the rows' content.
     #[must_use]
     pub fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
@@ -93,6 +101,7 @@ impl<'a> Rows<'a> {
             ("times", self.times.map(<[i64]>::len)),
             ("ends", self.ends.map(<[i64]>::len)),
             ("target", self.target.map(<[f64]>::len)),
+            ("label_sets", self.label_sets.map(LabelSets::rows)),
         ];
         for (column, len) in lengths {
             if let Some(len) = len
@@ -116,13 +125,11 @@ impl<'a> Rows<'a> {
     }
 
     /// The groups, or the error that `scheme` needs them.
-    #[allow(dead_code)]
     pub(crate) fn need_groups(&self, scheme: &'static str) -> Result<&'a [u32], SplitError> {
         self.groups.ok_or(SplitError::MissingColumn { column: "groups", scheme })
     }
 
     /// The times, or the error that `scheme` needs them.
-    #[allow(dead_code)]
     pub(crate) fn need_times(&self, scheme: &'static str) -> Result<&'a [i64], SplitError> {
         self.times.ok_or(SplitError::MissingColumn { column: "times", scheme })
     }

@@ -1,0 +1,190 @@
+//! Replays recorded splits of scikit-learn and compares every list.
+
+use crate::{
+    GroupKFold, KFold, LeavePGroupsOut, LeavePOut, Predefined, Rows, SplitError, Splits, Splitter,
+    StratifiedGroupKFold, StratifiedKFold, TimeSeries, encode,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One recorded problem with the folds that scikit-learn gave.
+#[derive(Debug, Deserialize)]
+struct Case {
+    kind: String,
+    n: usize,
+    k: Option<usize>,
+    p: Option<usize>,
+    y: Option<Vec<Value>>,
+    g: Option<Vec<Value>>,
+    gap: Option<u64>,
+    max_train: Option<u64>,
+    test: Option<u64>,
+    /// Fold of each row for `predefined`, -1 for none.
+    test_fold: Option<Vec<i64>>,
+    folds: Vec<[Vec<u32>; 2]>,
+}
+
+/// What came of replaying recorded splits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReplayReport {
+    /// Problems replayed.
+    pub cases: usize,
+    /// Problems in which every list is equal.
+    pub equal: usize,
+    /// What differs, one line a problem.
+    pub differences: Vec<String>,
+}
+
+fn bad(reason: impl Into<String>) -> SplitError {
+    SplitError::BadCase { reason: reason.into() }
+}
+
+/// Replays recorded splits: `{"splits": [case, ..]}`, a list of cases, or one case.
+///
+/// A case is `{"kind", "n", "k", "y", "g", "gap", "max_train", "test", "p", "folds": [[[train], [test]], ..]}`,
+/// unshuffled, with what its kind needs. Kinds: `kfold`, `stratified_kfold`, `group_kfold`,
+/// `stratified_group_kfold` (in compat mode), `time_series`, `leave_one_out`, `leave_p_out`, `leave_one_group_out`,
+/// `leave_p_groups_out`, `predefined` (with `test_fold`). Lists are compared exactly.
+///
+/// # Errors
+/// [`SplitError::BadCase`] when a case is not of this form. A scheme that refuses a case is a difference.
+///
+/// ```
+/// let case = serde_json::json!({"splits": [
+///     {"kind": "kfold", "n": 4, "k": 2, "folds": [[[2, 3], [0, 1]], [[0, 1], [2, 3]]]},
+/// ]});
+/// let report = firebrick_split::replay(&case)?;
+/// assert_eq!((report.cases, report.equal), (1, 1));
+/// # Ok::<(), firebrick_split::SplitError>(())
+/// ```
+pub fn replay(recorded: &Value) -> Result<ReplayReport, SplitError> {
+    let list = recorded.get("splits").unwrap_or(recorded);
+    let one = std::slice::from_ref(list);
+    let cases = list.as_array().map_or(one, Vec::as_slice);
+    let mut report = ReplayReport::default();
+    for (index, value) in cases.iter().enumerate() {
+        let case =
+            Case::deserialize(value).map_err(|error| bad(format!("case {index}: {error}")))?;
+        report.cases += 1;
+        let name = format!("case {index} ({}, n {})", case.kind, case.n);
+        match run(&case) {
+            Err(error @ SplitError::BadCase { .. }) => return Err(bad(format!("{name}: {error}"))),
+            Err(error) => report.differences.push(format!("{name}: {error}")),
+            Ok(folds) => match difference(&folds, &case.folds) {
+                Some(text) => report.differences.push(format!("{name}: {text}")),
+                None => report.equal += 1,
+            },
+        }
+    }
+    Ok(report)
+}
+
+fn difference(ours: &[[Vec<u32>; 2]], theirs: &[[Vec<u32>; 2]]) -> Option<String> {
+    if ours.len() != theirs.len() {
+        return Some(format!("{} splits instead of {}", ours.len(), theirs.len()));
+    }
+    for (split, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        for (part, name) in ["train", "test"].into_iter().enumerate() {
+            if a[part] != b[part] {
+                return Some(format!(
+                    "split {split}, {name}: {:?} instead of {:?}",
+                    a[part], b[part]
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Codes in the order in which NumPy sorts the values.
+fn codes(name: &str, column: Option<&Vec<Value>>) -> Result<Vec<u32>, SplitError> {
+    let column = column.ok_or_else(|| bad(format!("`{name}` is missing")))?;
+    if let Some(numbers) = column.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
+        return Ok(encode::floats("y or g", &numbers)?.codes);
+    }
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    };
+    let texts = column.iter().map(text).collect::<Option<Vec<String>>>();
+    let texts =
+        texts.ok_or_else(|| bad(format!("`{name}` holds neither numbers nor texts only")))?;
+    Ok(encode::sorted(texts).codes)
+}
+
+fn run(case: &Case) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
+    let k = || case.k.ok_or_else(|| bad("`k` is missing"));
+    let p = || case.p.ok_or_else(|| bad("`p` is missing"));
+    let y = || codes("y", case.y.as_ref());
+    let g = || codes("g", case.g.as_ref());
+    let rows = Rows::new(case.n);
+    match case.kind.as_str() {
+        "kfold" => lists(&KFold::new(k()?), &rows),
+        "stratified_kfold" => lists(&StratifiedKFold::new(k()?), &rows.with_labels(&y()?)),
+        "group_kfold" => lists(&GroupKFold::new(k()?), &rows.with_groups(&g()?)),
+        "stratified_group_kfold" => {
+            let scheme = StratifiedGroupKFold::new(k()?).with_sklearn_compat();
+            lists(&scheme, &rows.with_labels(&y()?).with_groups(&g()?))
+        }
+        "time_series" => {
+            let mut scheme = TimeSeries::new(k()?).with_gap(case.gap.unwrap_or(0));
+            if let Some(max_train) = case.max_train {
+                scheme = scheme.with_max_train(max_train);
+            }
+            if let Some(test) = case.test {
+                scheme = scheme.with_test(test);
+            }
+            lists(&scheme, &rows)
+        }
+        "leave_one_out" => lists(&LeavePOut::one(), &rows),
+        "leave_p_out" => lists(&LeavePOut::new(p()?), &rows),
+        "leave_one_group_out" => lists(&LeavePGroupsOut::one(), &rows.with_groups(&g()?)),
+        "leave_p_groups_out" => lists(&LeavePGroupsOut::new(p()?), &rows.with_groups(&g()?)),
+        "predefined" => {
+            let folds = case.test_fold.as_ref().ok_or_else(|| bad("`test_fold` is missing"))?;
+            let folds = folds.iter().map(|&fold| u32::try_from(fold).ok()).collect();
+            lists(&Predefined::new(folds), &rows)
+        }
+        other => Err(bad(format!("unknown kind {other:?}"))),
+    }
+}
+
+fn lists(scheme: &impl Splitter, rows: &Rows<'_>) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
+    let splits = scheme.split(rows)?;
+    Ok(splits.iter().map(|split| [split.train.into_vec(), split.valid.into_vec()]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_recorded_problems_of_scikit_learn_are_equal() {
+        let text = include_str!("../../../tests/references/split_sklearn.json");
+        let recorded: Value = serde_json::from_str(text).expect("the golden file is JSON");
+        let report = replay(&recorded).expect("the golden file has the form");
+        assert!(report.differences.is_empty(), "{:#?}", report.differences);
+        assert!(report.cases >= 200 && report.equal == report.cases);
+    }
+
+    #[test]
+    fn differences_and_bad_cases_are_named() {
+        let replay_text = |text: &str| replay(&serde_json::from_str(text).expect("JSON"));
+        let wrong = replay_text(r#"[{"kind":"kfold","n":2,"k":2,"folds":[[[1],[0]],[[1],[1]]]}]"#)
+            .expect("form");
+        assert_eq!(wrong.differences, ["case 0 (kfold, n 2): split 1, train: [0] instead of [1]"]);
+        let refused = replay_text(r#"{"kind":"kfold","n":2,"k":3,"folds":[]}"#).expect("form");
+        assert!(refused.differences[0].contains("got 3 for 2 rows"));
+        for text in [
+            r#"{"kind":"other","n":2,"folds":[]}"#,
+            r#"{"kind":"kfold","n":2,"folds":[]}"#,
+            r#"{"kind":"kfold","n":-1,"k":2,"folds":[]}"#,
+            r#"{"kind":"group_kfold","n":2,"k":2,"g":[null,1],"folds":[]}"#,
+            "{}",
+            "3",
+        ] {
+            assert!(matches!(replay_text(text), Err(SplitError::BadCase { .. })), "{text}");
+        }
+    }
+}
