@@ -52,6 +52,7 @@ mod one_cycle;
 mod plateau;
 mod polynomial;
 mod product;
+mod range_test;
 mod registry;
 mod replay;
 mod rex;
@@ -79,6 +80,7 @@ pub use plateau::{
 };
 pub use polynomial::{Polynomial, PolynomialConfig};
 pub use product::Product;
+pub use range_test::{RangeRule, RangeTest, RangeTestConfig, RangeTestError, TooFewLosses};
 pub use registry::{NamedSchedule, SCHEDULES, ScheduleCard, create, names};
 pub use replay::{ScheduleCase, replay};
 pub use rex::{Rex, RexConfig};
