@@ -7,6 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_backend::parameters;
 use firebrick_core::{ConfigError, History, Record, check, names};
+use firebrick_optim::schedule::Schedule;
 use firebrick_regularize::Penalty;
 use firebrick_stabilize::{Guard, SkipNonFinite, SkipNonFiniteConfig, Verdict};
 use std::io::Write;
@@ -79,7 +80,20 @@ pub struct Fitted<M> {
     pub history: History,
 }
 
-type Rate = Box<dyn Fn(u64) -> f64 + Send>;
+/// The learning rate by step.
+enum Rate {
+    Closure(Box<dyn Fn(u64) -> f64 + Send>),
+    Schedule(Box<dyn Schedule>),
+}
+
+impl Rate {
+    fn at(&self, step: u64) -> f64 {
+        match self {
+            Self::Closure(rate) => rate(step),
+            Self::Schedule(schedule) => schedule.rate(step),
+        }
+    }
+}
 
 /// A training that is set up: optimizer, schedule, guards, penalty.
 ///
@@ -112,7 +126,7 @@ impl<O: Optimize> Fit<O> {
         Self {
             config,
             optimizer,
-            rate: Box::new(|_| 1e-3),
+            rate: Rate::Closure(Box::new(|_| 1e-3)),
             guards: SkipNonFiniteConfig::new().init().ok(),
             penalty: (),
             sink: None,
@@ -125,7 +139,15 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
     /// Sets the learning rate as a function of the step, counted from 0. A skipped step does not count.
     #[must_use]
     pub fn rate(mut self, rate: impl Fn(u64) -> f64 + Send + 'static) -> Self {
-        self.rate = Box::new(rate);
+        self.rate = Rate::Closure(Box::new(rate));
+        self
+    }
+
+    /// Sets the learning rate by a schedule of firebrick, whose update 0 is the first step. A skipped step does not
+    /// count.
+    #[must_use]
+    pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.rate = Rate::Schedule(Box::new(schedule));
         self
     }
 
@@ -271,7 +293,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
                 Some(guards) => guards.before_step(&model, &mut gradients, loss),
                 None => Verdict::Proceed,
             };
-            let rate = check::non_negative("rate", (self.rate)(run.step))?;
+            let rate = check::non_negative("rate", self.rate.at(run.step))?;
             match verdict {
                 Verdict::Proceed => {
                     model = self.optimizer.step(rate, model, gradients);
@@ -354,7 +376,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         if !run.penalties.is_empty() {
             record.values.insert(names::PENALTY.into(), mean(&run.penalties));
         }
-        let rate = (self.rate)(run.step.saturating_sub(1));
+        let rate = self.rate.at(run.step.saturating_sub(1));
         self.note_step(&mut record, rate);
         self.write(run, record)?;
         Ok(judged)
@@ -435,6 +457,8 @@ mod tests {
     use burn::tensor::{Device, TensorReadError};
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
+    use firebrick_optim::AdamWConfig;
+    use firebrick_optim::schedule::CosineConfig;
     use firebrick_regularize::L2Config;
     use firebrick_stabilize::{ClipGlobalNormConfig, Scheme, initialize};
     use std::sync::Mutex;
@@ -504,6 +528,30 @@ mod tests {
             assert_eq!((fitted.steps, fitted.epochs, fitted.outcome), (18, 3, Outcome::Finished));
             assert_eq!(fitted.train.error(), 0.0);
             assert_eq!(fitted.history.records.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_the_closure_of_its_rates_and_the_fused_optimizer_steps() {
+        for device in devices() {
+            let device = device.autodiff();
+            let train = data(&device, 1.0);
+            let schedule = || CosineConfig::new(0.05, 18).build().expect("valid");
+            let fit = || {
+                let optimizer = AdamWConfig::new().fused().expect("valid");
+                Fit::new(config(3), optimizer)
+            };
+            let left = fit().schedule(schedule()).run(net(&device), &train, None).expect("trains");
+            let rates = schedule();
+            let right = fit().rate(move |step| rates.rate(step)).run(net(&device), &train, None);
+            let right = right.expect("trains");
+            let expected = right.model.layer.weight.val().into_data();
+            left.model.layer.weight.val().into_data().assert_eq(&expected, true);
+            assert_eq!(left.history.last(names::LEARNING_RATE), Some(schedule().rate(17)));
+            assert!(
+                left.history.series(names::TRAIN_LOSS)[2]
+                    < left.history.series(names::TRAIN_LOSS)[0]
+            );
         }
     }
 

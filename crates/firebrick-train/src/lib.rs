@@ -14,5 +14,5 @@ pub use batches::{Batches, Labelled, TensorBatches};
 pub use error::TrainError;
 pub use fit::{Fit, FitConfig, Fitted, Outcome};
 pub use learn::{Learn, Score};
-pub use optimize::Optimize;
+pub use optimize::{Optimize, OptimizerStateError};
 pub use stop::{EarlyStopping, EarlyStoppingConfig, Judgement};
