@@ -1,0 +1,281 @@
+//! The report: one HTML file with its figures inside, for a phone or a wide screen, light or dark, without
+//! network and without scripts.
+
+mod chart;
+mod figures;
+
+use crate::summary::{CandidateSummary, Summary};
+use chart::escape;
+use firebrick::diagnose::FindingKind;
+use firebrick::select::Spread;
+use std::fmt::Write;
+
+const STYLE: &str = include_str!("report/page.css");
+
+/// The whole page. Text that comes from data is escaped; numbers that are not finite are left out of figures.
+pub(crate) fn html(summary: &Summary) -> String {
+    let data = &summary.data;
+    let title = escape(&data.name);
+    let seed = summary.seed;
+    let body = [
+        head(summary),
+        section("Diagnosis", &diagnosis(summary)),
+        section("Errors and gaps", &errors(summary)),
+        section("The chosen candidate", &winner(summary)),
+        section("The candidates", &choice(summary)),
+        section("Where the numbers come from", &origin(summary)),
+    ]
+    .concat();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}, seed {seed}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+}
+
+/// A share in percent.
+fn percent(share: f64) -> String {
+    format!("{}\u{a0}%", rate(share))
+}
+
+/// A share in percent without the sign, for what stands beside one that has it.
+fn rate(share: f64) -> String {
+    if share.is_finite() { format!("{:.2}", 100.0 * share) } else { "not a number".into() }
+}
+
+/// A difference of two shares in percentage points, with its sign.
+fn points(difference: f64) -> String {
+    if !difference.is_finite() {
+        return "not a number".into();
+    }
+    let value = 100.0 * difference;
+    // Minus zero would read as a loss.
+    let value = if value.abs() < 0.005 { 0.0 } else { value };
+    format!("{value:+.2}").replace('-', "\u{2212}")
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")
+}
+
+fn tile(class: &str, name: &str, value: &str, note: &str) -> String {
+    let (name, value, note) = (escape(name), escape(value), escape(note));
+    format!(
+        "<div class=\"tile{class}\"><span>{name}</span><b>{value}</b><small>{note}</small></div>\n"
+    )
+}
+
+fn head(summary: &Summary) -> String {
+    let (data, test) = (&summary.data, &summary.test);
+    let (low, high) = test.interval;
+    let trained = data.train + data.validation;
+    let interval = format!("{} rows; 95 % interval {} to {}", test.n, percent(low), percent(high));
+    let held = format!("{} rows, trained without them", data.validation);
+    let tiles = [
+        tile(" test", "Test error", &percent(test.error), &interval),
+        tile("", "Validation error", &percent(summary.validation_error), &held),
+        tile(
+            "",
+            "Training error",
+            &percent(summary.train_error),
+            &format!("{trained} rows, all it was trained on"),
+        ),
+        tile("", "Gap in points", &points(summary.gap), "test less training error"),
+    ]
+    .concat();
+    format!(
+        "<header>\n<p class=\"soft\">{}</p>\n<h1>{} of unseen rows are right</h1>\n\
+         <p>The model: {}. {} candidates were compared by {}-fold cross-validation; the winner was trained \
+         again for {} epochs on training and validation part together, then the sealed test part was \
+         opened.</p>\n{}<div class=\"tiles\">\n{tiles}</div>\n</header>\n",
+        escape(&data.name),
+        percent(1.0 - test.error),
+        escape(&summary.chosen),
+        summary.candidates.len(),
+        data.folds,
+        summary.chosen_epochs,
+        opening(summary),
+    )
+}
+
+/// What the ledger says of this opening.
+fn opening(summary: &Summary) -> String {
+    let opening = &summary.opening;
+    let time = escape(&opening.time);
+    match &summary.test.reopened {
+        Some(reason) => format!(
+            "<p class=\"banner\"><strong>Opened again.</strong> These test rows had been opened before, for another \
+             model or another split; this is use {}. The error below is no longer that of a first look. Reason given: \
+             {}.</p>\n",
+            opening.uses,
+            escape(reason)
+        ),
+        None if opening.repetition => format!(
+            "<p class=\"soft\"><strong>A repetition.</strong> The same model was opened first on {time}; the figures are \
+             the same.</p>\n"
+        ),
+        None => format!(
+            "<p class=\"soft\"><strong>First opening</strong> of the test part, on {time}.</p>\n"
+        ),
+    }
+}
+
+fn diagnosis(summary: &Summary) -> String {
+    let mut list = String::from("<div class=\"findings\">\n");
+    for finding in &summary.diagnosis {
+        let healthy = if finding.finding == FindingKind::Healthy { " healthy" } else { "" };
+        let name = finding.finding.to_string();
+        let name: String =
+            name.chars().take(1).flat_map(char::to_uppercase).chain(name.chars().skip(1)).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            list,
+            "<div class=\"finding{healthy}\"><h3>{} <small>confidence {:.2}</small></h3><p>{}</p><p class=\"soft\">\
+             Remedy: {}</p></div>",
+            escape(&name),
+            finding.confidence,
+            escape(&finding.evidence),
+            escape(&finding.remedy)
+        );
+    }
+    list + "</div>\n"
+}
+
+/// A table that scrolls by itself where the screen is narrow.
+fn table(label: &str, heads: &[&str], rows: &str) -> String {
+    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
+    format!(
+        "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table>\n<thead><tr>{heads}</tr></thead>\n\
+         <tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+fn errors(summary: &Summary) -> String {
+    let (data, gaps) = (&summary.data, &summary.gaps);
+    let row = |name: &str, rows: usize, error: f64, gap: &str| {
+        format!(
+            "<tr><th scope=\"row\">{name}</th><td>{rows}</td><td>{}</td><td>{gap}</td></tr>\n",
+            percent(error)
+        )
+    };
+    let rows = [
+        row("training", data.train + data.validation, summary.train_error, "\u{2013}"),
+        row(
+            "validation",
+            data.validation,
+            summary.validation_error,
+            &points(gaps.validation_minus_train),
+        ),
+        row("test", summary.test.n, summary.test.error, &points(gaps.test_minus_train)),
+    ]
+    .concat();
+    let table = table("Errors and gaps", &["error on", "rows", "error", "gap"], &rows);
+    format!(
+        "{table}<p class=\"soft note\">Gaps are in percentage points. Training and test: the final model. Validation: the same candidate trained \
+         without those rows; its gap is to its own training error. Test less validation error: {} points.</p>\n",
+        points(gaps.test_minus_validation)
+    )
+}
+
+fn winner(summary: &Summary) -> String {
+    format!(
+        "<div class=\"figures\">\n{}{}{}{}</div>\n",
+        figures::learning(summary, false),
+        figures::learning(summary, true),
+        figures::confusion(summary),
+        figures::gradients(summary)
+    )
+}
+
+fn choice(summary: &Summary) -> String {
+    let rows: String = summary.candidates.iter().map(|candidate| row(summary, candidate)).collect();
+    let heads = [
+        "candidate",
+        "training error",
+        "validation error",
+        "gap, points",
+        "validation loss",
+        "parameters",
+        "hidden layers",
+        "dropout",
+        "weight decay",
+        "optimizer",
+        "learning rate",
+    ];
+    format!(
+        "<p>Chosen: <strong>{}</strong>, {}.</p>\n<div class=\"figures\">\n{}{}</div>\n<h2>All numbers</h2>\n{}",
+        escape(&summary.chosen),
+        escape(&summary.reason),
+        figures::candidates(summary),
+        figures::complexity(summary),
+        table("Candidates", &heads, &rows)
+    )
+}
+
+fn row(summary: &Summary, candidate: &CandidateSummary) -> String {
+    let chosen = candidate.name == summary.chosen;
+    let rates = |spread: &Option<Spread>| {
+        spread
+            .as_ref()
+            .map_or("\u{2013}".into(), |s| format!("{} ± {}", rate(s.mean), percent(s.sd)))
+    };
+    let loss = candidate.validation_loss.as_ref();
+    let loss = loss.map_or("\u{2013}".into(), |s| format!("{:.4} ± {:.4}", s.mean, s.sd));
+    let gap = candidate.validation_error.as_ref().zip(candidate.train_error.as_ref());
+    let gap = gap.map_or("\u{2013}".into(), |(held, train)| points(held.mean - train.mean));
+    let name = escape(&candidate.name);
+    let name = match &candidate.disqualified {
+        Some(why) => format!("{name}<br><small>disqualified: {}</small>", escape(why)),
+        None if chosen => format!("{name} (chosen)"),
+        None => name,
+    };
+    format!(
+        "<tr{}><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{gap}</td><td>{loss}</td><td>{}</td>\
+         <td>{} × {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        if chosen { " class=\"chosen\"" } else { "" },
+        rates(&candidate.train_error),
+        rates(&candidate.validation_error),
+        candidate.parameters,
+        candidate.depth,
+        candidate.width,
+        candidate.dropout,
+        candidate.weight_decay,
+        escape(&candidate.optimizer),
+        candidate.learning_rate,
+    )
+}
+
+fn origin(summary: &Summary) -> String {
+    let data = &summary.data;
+    let mut text = format!(
+        "<p>{} rows of {} numbers in {} classes: {} for training, {} for validation, {} sealed for the test. Seed {}, \
+         back-end {}, at most {} epochs a training, {:.1} s in all. Fingerprint of the rows: <code>{}</code>.</p>\n",
+        data.rows,
+        data.columns,
+        data.classes,
+        data.train,
+        data.validation,
+        data.test,
+        summary.seed,
+        escape(&summary.backend),
+        summary.epochs,
+        summary.seconds,
+        escape(&data.fingerprint)
+    );
+    if !summary.warnings.is_empty() {
+        text.push_str("<p>Warnings:</p>\n<ul class=\"plain\">\n");
+        for warning in &summary.warnings {
+            let _ = writeln!(text, "<li>{}</li>", escape(warning));
+        }
+        text.push_str("</ul>\n");
+    }
+    text.push_str(
+        "<footer>Written by firebrick's digits example. The file holds all it shows.</footer>\n",
+    );
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
