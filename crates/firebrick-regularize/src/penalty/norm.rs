@@ -1,4 +1,4 @@
-//! Penalties on the loss: L2 and L1, on weights only unless told otherwise.
+//! Penalties by norm: L2, L1 and elastic net, on weights only unless told otherwise.
 //!
 //! # Formulas
 //! ```text
@@ -13,42 +13,12 @@
 //! A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", NIPS 1991; R. Tibshirani,
 //! "Regression shrinkage and selection via the lasso", JRSS B 1996.
 
+use super::{Penalty, PenaltyScope, Target, sum_over};
 use burn::config::Config;
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use firebrick_backend::{PathStack, Role};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
-
-/// A term added to the loss that depends on the parameters alone.
-///
-/// Add it once per optimizer step, also under gradient accumulation, and report it apart from the loss, so
-/// that training and validation losses stay comparable. Penalties add up as tuples.
-pub trait Penalty {
-    /// The term, of shape [1] and differentiable; `None` where no parameter is penalized.
-    ///
-    /// Frozen parameters and running statistics never take part, a shared parameter does once.
-    fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>>;
-}
-
-/// Which parameters a penalty applies to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PenaltyScope {
-    /// Weights alone: no biases, norm scales or embeddings.
-    Weights,
-    /// Every trainable parameter.
-    All,
-}
-
-impl PenaltyScope {
-    fn covers(self, role: Role) -> bool {
-        match self {
-            Self::Weights => role == Role::Weight,
-            Self::All => role != Role::Buffer,
-        }
-    }
-}
 
 /// Which factor stands before the sum of squares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +53,7 @@ impl L2Config {
             L2Convention::Half => self.strength / 2.0,
             L2Convention::Full => self.strength,
         };
-        Ok(L2 { factor, scope: self.scope })
+        Ok(L2 { factor, target: Target::new(self.scope) })
     }
 }
 
@@ -91,12 +61,34 @@ impl L2Config {
 #[derive(Debug, Clone)]
 pub struct L2 {
     factor: f64,
-    scope: PenaltyScope,
+    target: Target,
+}
+
+impl L2 {
+    /// The same penalty on the parameters of `group` alone, within its scope.
+    #[must_use]
+    pub fn only(self, group: ParamGroup) -> Self {
+        Self { target: self.target.only(group), ..self }
+    }
 }
 
 impl Penalty for L2 {
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
-        sum(model, self.scope, self.factor, Kind::Square)
+        sum_over(model, &self.target, self.factor, &Square)
+    }
+}
+
+struct Square;
+impl super::Measure for Square {
+    fn of<const D: usize>(&self, weight: Tensor<D>, _: &super::Site) -> Tensor<1> {
+        weight.square().sum()
+    }
+}
+
+struct Magnitude;
+impl super::Measure for Magnitude {
+    fn of<const D: usize>(&self, weight: Tensor<D>, _: &super::Site) -> Tensor<1> {
+        weight.abs().sum()
     }
 }
 
@@ -117,7 +109,7 @@ impl L1Config {
     /// When `strength` is negative, NaN or infinite.
     pub fn init(&self) -> Result<L1, ConfigError> {
         check::non_negative("strength", self.strength)?;
-        Ok(L1 { factor: self.strength, scope: self.scope })
+        Ok(L1 { factor: self.strength, target: Target::new(self.scope) })
     }
 }
 
@@ -125,92 +117,77 @@ impl L1Config {
 #[derive(Debug, Clone)]
 pub struct L1 {
     factor: f64,
-    scope: PenaltyScope,
+    target: Target,
+}
+
+impl L1 {
+    /// The same penalty on the parameters of `group` alone, within its scope.
+    #[must_use]
+    pub fn only(self, group: ParamGroup) -> Self {
+        Self { target: self.target.only(group), ..self }
+    }
 }
 
 impl Penalty for L1 {
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
-        sum(model, self.scope, self.factor, Kind::Magnitude)
+        sum_over(model, &self.target, self.factor, &Magnitude)
     }
 }
 
-impl Penalty for () {
-    fn term<M: Module>(&self, _: &M) -> Option<Tensor<1>> {
-        None
+/// Configuration of [`ElasticNet`].
+#[derive(Config, Debug)]
+pub struct ElasticNetConfig {
+    /// Factor of the whole, at least 0.
+    pub strength: f64,
+    /// Share of L1, in [0, 1]: scikit-learn's `l1_ratio`.
+    #[config(default = 0.5)]
+    pub l1_ratio: f64,
+    /// The parameters it applies to.
+    #[config(default = "PenaltyScope::Weights")]
+    pub scope: PenaltyScope,
+}
+
+impl ElasticNetConfig {
+    /// Checks the values and builds the penalty.
+    ///
+    /// # Errors
+    /// When `strength` is negative or not finite, or `l1_ratio` outside [0, 1].
+    pub fn init(&self) -> Result<ElasticNet, ConfigError> {
+        let strength = check::non_negative("strength", self.strength)?;
+        let ratio = check::range("l1_ratio", self.l1_ratio, 0.0..=1.0)?;
+        let target = Target::new(self.scope);
+        Ok(ElasticNet(
+            L1 { factor: strength * ratio, target: target.clone() },
+            L2 { factor: strength * (1.0 - ratio) / 2.0, target },
+        ))
     }
 }
 
-impl<P: Penalty> Penalty for Option<P> {
+/// `strength * (l1_ratio * sum |w| + (1 - l1_ratio) / 2 * sum w^2)`: L1's selection with L2's grouping.
+///
+/// H. Zou, T. Hastie, "Regularization and variable selection via the elastic net", JRSS B 2005. Keras' `L1L2`
+/// takes two free factors instead: use a tuple of [`L1`] and [`L2`].
+#[derive(Debug, Clone)]
+pub struct ElasticNet(L1, L2);
+
+impl ElasticNet {
+    /// The same penalty on the parameters of `group` alone, within its scope.
+    #[must_use]
+    pub fn only(self, group: ParamGroup) -> Self {
+        Self(self.0.only(group.clone()), self.1.only(group))
+    }
+}
+
+impl Penalty for ElasticNet {
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
-        self.as_ref().and_then(|penalty| penalty.term(model))
+        (self.0.clone(), self.1.clone()).term(model)
     }
-}
-
-macro_rules! add_up {
-    ($($penalty:ident $index:tt),+) => {
-        impl<$($penalty: Penalty),+> Penalty for ($($penalty,)+) {
-            fn term<Model: Module>(&self, model: &Model) -> Option<Tensor<1>> {
-                [$( self.$index.term(model) ),+].into_iter().flatten().reduce(|sum, term| sum + term)
-            }
-        }
-    };
-}
-add_up!(A 0);
-add_up!(A 0, B 1);
-add_up!(A 0, B 1, C 2);
-add_up!(A 0, B 1, C 2, D 3);
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Square,
-    Magnitude,
-}
-
-fn sum<M: Module>(model: &M, scope: PenaltyScope, factor: f64, kind: Kind) -> Option<Tensor<1>> {
-    struct Sum {
-        scope: PenaltyScope,
-        kind: Kind,
-        path: PathStack,
-        seen: HashSet<ParamId>,
-        total: Option<Tensor<1>>,
-    }
-    impl ModuleVisitor for Sum {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if !param.is_require_grad()
-                || !self.scope.covers(self.path.role(D))
-                || !self.seen.insert(param.id)
-            {
-                return;
-            }
-            let term = match self.kind {
-                Kind::Square => param.val().square().sum(),
-                Kind::Magnitude => param.val().abs().sum(),
-            };
-            self.total = Some(match self.total.take() {
-                Some(total) => total + term,
-                None => term,
-            });
-        }
-    }
-    // A factor of 0 would still cost a pass, and make 0 * inf a NaN.
-    if factor == 0.0 {
-        return None;
-    }
-    let mut sum =
-        Sum { scope, kind, path: PathStack::default(), seen: HashSet::new(), total: None };
-    model.visit(&mut sum);
-    sum.total.map(|total| total.mul_scalar(factor))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::module::Param;
     use burn::nn::{BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, Linear, LinearConfig};
     use burn::tensor::Device;
     use firebrick_backend::testing::devices;
@@ -294,6 +271,42 @@ mod tests {
         // The norm's scales are 1 and 1, its offsets 0; its running variance of 1 and 1 is no parameter.
         let all = L2Config::new(0.1).with_scope(PenaltyScope::All).init().expect("valid");
         assert!((value(&all, &one.norm) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn elastic_net_mixes_by_its_ratio_and_groups_narrow() {
+        let device = Device::flex().autodiff();
+        let model = model(&device);
+        // sum |w| = 6, sum w^2 = 14.
+        let net = ElasticNetConfig::new(0.1).with_l1_ratio(0.25).init().expect("valid");
+        assert!((value(&net, &model) - 0.1 * (0.25 * 6.0 + 0.375 * 14.0)).abs() < 1e-6);
+        let ends = |ratio| ElasticNetConfig::new(0.1).with_l1_ratio(ratio).init().expect("valid");
+        assert!((value(&ends(1.0), &model) - 0.6).abs() < 1e-6);
+        assert!((value(&ends(0.0), &model) - 0.7).abs() < 1e-6);
+        assert!(net.clone().only(ParamGroup::from_path("elsewhere")).term(&model).is_none());
+        let named = net.only(ParamGroup::from_path("layer.weight"));
+        assert!(named.term(&model).is_some());
+        let refused = ElasticNetConfig::new(0.1).with_l1_ratio(1.5).init().expect_err("refused");
+        assert_eq!(refused.to_string(), "`l1_ratio` must be in [0, 1], got 1.5");
+    }
+
+    #[test]
+    fn half_precision_is_summed_in_single() {
+        use burn::tensor::DType;
+        let device = Device::flex().autodiff();
+        for dtype in [DType::F16, DType::BF16, DType::F64] {
+            let mut model = model(&device);
+            let weight = Tensor::<2>::full([2, 2], 300.0, (&device, dtype)).require_grad();
+            model.layer.weight = Param::from_tensor(weight);
+            // The sum of squares is 360000, beyond f16; the term is not.
+            let penalty = L2Config::new(1e-3).init().expect("valid");
+            let term = penalty.term(&model).expect("a term");
+            assert_eq!(term.dtype(), dtype);
+            assert!((term.clone().into_scalar::<f64>() - 180.0).abs() < 0.5);
+            let gradient = model.layer.weight.val().grad(&term.backward()).expect("has one");
+            let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+            assert!(gradient.iter().all(|g| (g - 0.3).abs() < 1e-3), "{dtype:?} {gradient:?}");
+        }
     }
 
     #[test]

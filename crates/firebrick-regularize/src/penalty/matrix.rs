@@ -1,0 +1,322 @@
+//! Penalties on weights as matrices: orthogonality and the largest singular value.
+//!
+//! # Formula
+//! ```text
+//! orthogonal   strength * || G - I ||_F^2          G: the smaller of W^T W and W W^T
+//!              strength * sum_{i != j} G_ij^2      off-diagonal form: G between units
+//! spectral     strength / 2 * sigma_1(W)^2         sigma_1 = u^T W v by power iteration
+//! ```
+//! A kernel is read as the matrix [units, everything else], which is not the operator that the convolution
+//! applies.
+//!
+//! # Reference
+//! A. Brock, T. Lim, J. M. Ritchie, N. Weston, "Neural photo editing with introspective adversarial networks",
+//! ICLR 2017; N. Bansal, X. Chen, Z. Wang, NeurIPS 2018; A. Brock, J. Donahue, K. Simonyan, ICLR 2019
+//! (off-diagonal); Y. Yoshida, T. Miyato, "Spectral norm regularization for improving the generalizability of
+//! deep learning", 2017.
+
+use super::{Measure, Penalty, PenaltyScope, Site, Target, sum_over, widened};
+use crate::units::axes_of;
+use burn::config::Config;
+use burn::module::{Module, ParamGroup, ParamId};
+use burn::tensor::{Tensor, TensorData};
+use firebrick_core::{ConfigError, Seed, check};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the Gram matrix is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gram {
+    /// The identity: units orthogonal and of norm 1.
+    Identity,
+    /// Anything diagonal: units orthogonal, of any norm.
+    OffDiagonal,
+}
+
+/// Configuration of [`Orthogonal`].
+#[derive(Config, Debug)]
+pub struct OrthogonalConfig {
+    /// Factor, at least 0; 1e-4 is usual.
+    pub strength: f64,
+    /// What the Gram matrix is compared with.
+    #[config(default = "Gram::Identity")]
+    pub gram: Gram,
+}
+
+impl OrthogonalConfig {
+    /// Checks the strength and builds the penalty.
+    ///
+    /// # Errors
+    /// When `strength` is negative, NaN or infinite.
+    pub fn init(&self) -> Result<Orthogonal, ConfigError> {
+        let strength = check::non_negative("strength", self.strength)?;
+        Ok(Orthogonal { strength, gram: self.gram, target: Target::new(PenaltyScope::Weights) })
+    }
+}
+
+/// Draws the units of a layer towards orthogonality.
+///
+/// ```
+/// use burn::nn::{Initializer, LinearConfig};
+/// use burn::tensor::Device;
+/// use firebrick_regularize::{OrthogonalConfig, Penalty};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 2).with_initializer(Initializer::Ones).init(&device);
+/// let term = OrthogonalConfig::new(1.0).init()?.term(&layer).expect("has a weight");
+/// assert_eq!(term.into_scalar::<f32>(), 4.0 + 9.0 + 9.0 + 4.0); // the Gram matrix is all 3
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Orthogonal {
+    strength: f64,
+    gram: Gram,
+    target: Target,
+}
+
+impl Orthogonal {
+    /// The same penalty on the weights of `group` alone.
+    #[must_use]
+    pub fn only(self, group: ParamGroup) -> Self {
+        Self { target: self.target.only(group), ..self }
+    }
+}
+
+impl Penalty for Orthogonal {
+    fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
+        sum_over(model, &self.target, self.strength, self)
+    }
+}
+
+impl Measure for Orthogonal {
+    fn of<const D: usize>(&self, weight: Tensor<D>, site: &Site) -> Tensor<1> {
+        let matrix = as_matrix(weight, &site.owner);
+        let [units, inputs] = matrix.dims();
+        let other = matrix.clone().transpose();
+        let gram = if self.gram == Gram::OffDiagonal || units <= inputs {
+            matrix.matmul(other)
+        } else {
+            other.matmul(matrix)
+        };
+        let eye = Tensor::<2>::eye(gram.dims()[0], &gram.device().inner()).cast(gram.dtype());
+        match self.gram {
+            Gram::Identity => (gram - eye).square().sum(),
+            Gram::OffDiagonal => (gram * (eye.neg() + 1.0)).square().sum(),
+        }
+    }
+}
+
+/// Configuration of [`Spectral`].
+#[derive(Config, Debug)]
+pub struct SpectralConfig {
+    /// Factor, at least 0; 0.01 is usual.
+    pub strength: f64,
+    /// Power iterations a call, at least 1.
+    #[config(default = 1)]
+    pub iterations: usize,
+    /// Power iterations when a weight is first met: one alone is biased low.
+    #[config(default = 15)]
+    pub warmup: usize,
+}
+
+impl SpectralConfig {
+    /// Checks the values and builds the penalty, whose iterations start from `seed`.
+    ///
+    /// # Errors
+    /// When `strength` is negative or not finite, or `iterations` is 0.
+    pub fn init(&self, seed: Seed) -> Result<Spectral, ConfigError> {
+        Ok(Spectral {
+            strength: check::non_negative("strength", self.strength)?,
+            iterations: check::at_least("iterations", self.iterations, 1)?,
+            warmup: self.warmup,
+            seed,
+            target: Target::new(PenaltyScope::Weights),
+            left: Arc::default(),
+        })
+    }
+}
+
+/// Half the squared largest singular value of every weight.
+///
+/// The singular vectors are kept between calls (clones share them); the gradient is `strength * sigma u v^T`.
+///
+/// ```
+/// use burn::nn::{Initializer, LinearConfig};
+/// use burn::tensor::Device;
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{Penalty, SpectralConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 2).with_initializer(Initializer::Ones).init(&device);
+/// let term = SpectralConfig::new(1.0).init(Seed(7))?.term(&layer).expect("has a weight");
+/// assert!((term.into_scalar::<f32>() - 3.0).abs() < 1e-5); // sigma_1 = sqrt(6)
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Spectral {
+    strength: f64,
+    iterations: usize,
+    warmup: usize,
+    seed: Seed,
+    target: Target,
+    /// Left singular vectors so far, [units, 1], on plain devices.
+    left: Arc<Mutex<HashMap<ParamId, Tensor<2>>>>,
+}
+
+impl Spectral {
+    /// The same penalty on the weights of `group` alone.
+    #[must_use]
+    pub fn only(self, group: ParamGroup) -> Self {
+        Self { target: self.target.only(group), ..self }
+    }
+}
+
+impl Penalty for Spectral {
+    fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
+        sum_over(model, &self.target, self.strength / 2.0, self)
+    }
+}
+
+impl Measure for Spectral {
+    fn of<const D: usize>(&self, weight: Tensor<D>, site: &Site) -> Tensor<1> {
+        let matrix = as_matrix(weight, &site.owner);
+        let fixed = matrix.clone().inner();
+        let units = fixed.dims()[0];
+        let mut kept = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.get(&site.id).filter(|left| {
+            left.dims()[0] == units
+                && left.device() == fixed.device()
+                && left.dtype() == fixed.dtype()
+        });
+        let (mut left, steps) = match known {
+            Some(left) => (left.clone(), self.iterations),
+            None => {
+                let mut stream = self.seed.stream("spectral");
+                let draws: Vec<f32> = (0..units).map(|_| stream.normal() as f32).collect();
+                let start = TensorData::new(draws, [units, 1]);
+                let start = Tensor::from_data(start, (&fixed.device(), fixed.dtype()));
+                (start, self.iterations.max(self.warmup))
+            }
+        };
+        let mut right = normalized(fixed.clone().transpose().matmul(left.clone()));
+        for step in 0..steps {
+            if step > 0 {
+                right = normalized(fixed.clone().transpose().matmul(left));
+            }
+            left = normalized(fixed.clone().matmul(right.clone()));
+        }
+        kept.insert(site.id, left.clone());
+        left.transpose().matmul(matrix).matmul(right).square().sum()
+    }
+}
+
+fn normalized(vector: Tensor<2>) -> Tensor<2> {
+    let norm = vector.clone().square().sum().sqrt().clamp_min(1e-12);
+    vector / norm.unsqueeze()
+}
+
+/// The weight as [units, everything else]; an unknown layer's first axis counts as its units.
+fn as_matrix<const D: usize>(weight: Tensor<D>, owner: &str) -> Tensor<2> {
+    let weight = widened(weight);
+    let units = axes_of(owner, D).map_or(0, |axes| axes.unit);
+    let count = weight.dims()[units];
+    let rest = weight.dims().iter().product::<usize>() / count.max(1);
+    let front = if units == 0 { weight } else { weight.swap_dims(0, units) };
+    front.reshape([count, rest])
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::nn::conv::{Conv1d, Conv1dConfig};
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+    use firebrick_backend::testing::devices;
+
+    fn linear(rows: [[f32; 2]; 3], device: &Device) -> Linear {
+        let mut layer = LinearConfig::new(3, 2).init(device);
+        layer.weight = Param::from_data(rows, device);
+        layer
+    }
+
+    fn value(penalty: &impl Penalty, model: &impl Module) -> f64 {
+        penalty.term(model).expect("has a weight").into_scalar()
+    }
+
+    const ROWS: [[f32; 2]; 3] = [[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]];
+
+    #[test]
+    fn orthogonal_values_and_gradients_by_hand() {
+        for device in devices() {
+            let device = device.autodiff();
+            let layer = linear(ROWS, &device);
+            // Columns (1, 0.5, 3) and (2, -1, 0): G = [[10.25, 1.5], [1.5, 5]].
+            let identity = OrthogonalConfig::new(2.0).init().expect("valid");
+            let expected = 2.0 * (9.25f64.powi(2) + 2.0 * 1.5f64.powi(2) + 16.0);
+            assert!((value(&identity, &layer) - expected).abs() < 1e-4);
+            let off =
+                OrthogonalConfig::new(2.0).with_gram(Gram::OffDiagonal).init().expect("valid");
+            assert!((value(&off, &layer) - 2.0 * 4.5).abs() < 1e-5);
+            // d/dW of ||W^T W - I||^2 is 4 W (W^T W - I).
+            let gradients = identity.term(&layer).expect("a term").backward();
+            let gradient = layer.weight.val().grad(&gradients).expect("has one");
+            let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+            let (a, b, c) = (9.25, 1.5, 4.0);
+            for (row, found) in ROWS.iter().zip(gradient.chunks(2)) {
+                let (x, y) = (f64::from(row[0]), f64::from(row[1]));
+                let expected = [8.0 * (x * a + y * b), 8.0 * (x * b + y * c)];
+                assert!((found[0] - expected[0]).abs() < 1e-3, "{found:?} {expected:?}");
+                assert!((found[1] - expected[1]).abs() < 1e-3, "{found:?} {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kernel_and_its_linear_twin_agree() {
+        let device = Device::flex().autodiff();
+        let layer = linear(ROWS, &device);
+        let mut conv: Conv1d = Conv1dConfig::new(3, 2, 1).init(&device);
+        conv.weight = Param::from_data([[[1.0], [0.5], [3.0]], [[2.0], [-1.0], [0.0]]], &device);
+        for gram in [Gram::Identity, Gram::OffDiagonal] {
+            let penalty = OrthogonalConfig::new(1.0).with_gram(gram).init().expect("valid");
+            assert!((value(&penalty, &layer) - value(&penalty, &conv)).abs() < 1e-4);
+        }
+        let penalty = SpectralConfig::new(1.0).init(Seed(1)).expect("valid");
+        assert!((value(&penalty, &layer) - value(&penalty, &conv)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn spectral_is_the_largest_eigenvalue_and_its_gradient_the_outer_product() {
+        for device in devices() {
+            let device = device.autodiff();
+            let layer = linear(ROWS, &device);
+            let penalty = SpectralConfig::new(0.5).init(Seed(1)).expect("valid");
+            // The eigenvalues of [[10.25, 1.5], [1.5, 5]] are 7.625 +- sqrt(2.625^2 + 1.5^2).
+            let top = 7.625 + (2.625f64.powi(2) + 2.25).sqrt();
+            assert!((value(&penalty, &layer) - 0.25 * top).abs() < 1e-4);
+            let gradients = penalty.term(&layer).expect("a term").backward();
+            let gradient = layer.weight.val().grad(&gradients).expect("has one");
+            // strength * sigma * u v^T has Frobenius norm strength * sigma.
+            let norm: f64 = gradient.square().sum().sqrt().into_scalar();
+            assert!((norm - 0.5 * top.sqrt()).abs() < 1e-4, "{norm}");
+        }
+    }
+
+    #[test]
+    fn degenerate_weights_and_values_are_defined() {
+        let device = Device::flex().autodiff();
+        let zero = linear([[0.0; 2]; 3], &device);
+        let penalty = SpectralConfig::new(1.0).init(Seed(1)).expect("valid");
+        assert_eq!(value(&penalty, &zero), 0.0);
+        let gradients = penalty.term(&zero).expect("a term").backward();
+        let gradient = zero.weight.val().grad(&gradients).expect("has one");
+        let gradient: Vec<f32> = gradient.try_to_vec_as().expect("reads");
+        assert!(gradient.iter().all(|g| g.is_finite()));
+        assert!(OrthogonalConfig::new(-1.0).init().is_err());
+        assert!(SpectralConfig::new(1.0).with_iterations(0).init(Seed(1)).is_err());
+        let none = burn::nn::LayerNormConfig::new(3).init(&device);
+        assert!(penalty.term(&none).is_none());
+    }
+}

@@ -1,0 +1,54 @@
+//! Which axis of a weight counts its units.
+//!
+//! burn's `Linear` is [in, out], PyTorch's [out, in]; convolutions are [out, in, k...] in both, transposed ones
+//! [in, out, k...]. A rule that treats the axes alike is wrong on one of them.
+
+use crate::RegularizeError;
+use serde::{Deserialize, Serialize};
+
+/// Where a weight's axis of units is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnitAxis {
+    /// The type of layer that owns the weight: known for burn's linear, convolution and embedding layers, an
+    /// error for any other.
+    ByLayer,
+    /// This axis of every weight.
+    At(usize),
+}
+
+/// The two axes of a weight that connect layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axes {
+    pub(crate) unit: usize,
+    pub(crate) input: usize,
+}
+
+/// The axes of a weight with `rank` axes in burn's layer `owner`.
+pub(crate) fn axes_of(owner: &str, rank: usize) -> Option<Axes> {
+    match owner {
+        _ if rank < 2 => None,
+        "Linear" => Some(Axes { unit: 1, input: 0 }),
+        "ConvTranspose1d" | "ConvTranspose2d" | "ConvTranspose3d" => {
+            Some(Axes { unit: 1, input: 0 })
+        }
+        "Conv1d" | "Conv2d" | "Conv3d" | "DeformConv2d" => Some(Axes { unit: 0, input: 1 }),
+        "Embedding" => Some(Axes { unit: 0, input: 1 }),
+        _ => None,
+    }
+}
+
+impl UnitAxis {
+    /// The unit axis of one weight.
+    pub(crate) fn of(
+        self,
+        path: impl FnOnce() -> String,
+        owner: &str,
+        rank: usize,
+    ) -> Result<usize, RegularizeError> {
+        let axis = match self {
+            Self::ByLayer => axes_of(owner, rank).map(|axes| axes.unit),
+            Self::At(axis) => (axis < rank).then_some(axis),
+        };
+        axis.ok_or_else(|| RegularizeError::UnitAxis { path: path(), owner: owner.to_owned() })
+    }
+}
