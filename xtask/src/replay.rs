@@ -12,7 +12,7 @@ Runs the recorded cases of FILE, {\"optimizers\":[..],\"schedules\":[..],\"clips
 any of them absent, and prints each case's largest absolute difference.
 
   --backend NAME   the device: flex (default), ndarray, wgpu, cuda, with `:INDEX` where there are several
-  --tolerance T    what a difference may be at most, relative to the size of the recorded values
+  --tolerance T    what the largest absolute difference may be; else each kind's own
   --json           prints {\"cases\":[{\"kind\",\"name\",\"index\",\"max_abs_diff\",\"ok\",\"error\"}],\"ok\",\"failed\",\"unknown\"}
 
 Exit codes: 0 all within the tolerance, 1 one is not, 2 a case or a flag is not known.

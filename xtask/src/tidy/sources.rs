@@ -27,7 +27,8 @@ pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
     if !first.is_some_and(opens) {
         findings.push(Finding::new(path, 1, "the file opens with a module doc, `//!`"));
     }
-    let only_tests = path.starts_with("tests/") || ["/tests.rs", "_tests.rs"].iter().any(|end| path.ends_with(end));
+    let only_tests = path.starts_with("tests/")
+        || ["/tests.rs", "_tests.rs"].iter().any(|end| path.ends_with(end));
     let length = without_tests(text);
     if !only_tests && length > LONGEST {
         let message = format!("{length} lines without the tests; at most {LONGEST}");
