@@ -81,6 +81,15 @@ pub(super) fn vanishing(history: &History, context: &Context) -> Option<Finding>
     }
     let r =
         steep.map_or(0.0, |s| s / 0.5).max(if tiny { 1e-3 * most.norm / least.norm } else { 0.0 });
+    if least.norm == 0.0 {
+        evidence.push_str(
+            "; a gradient of exactly 0 means dead units, equal initial weights, or a layer that \
+                           the loss does not reach",
+        );
+        let remedy = "lower the learning rate, draw initial weights at random (He's for ReLU), check that \
+                      the loss depends on the layer, use leaky ReLU";
+        return Some(Finding::new(FindingKind::VanishingGradients, 0.99, evidence, remedy));
+    }
     let remedy = "use ReLU-like activations with He initialization (or SELU with LeCun's), batch or layer \
                   normalization, residual connections; LSTM gates in recurrent networks";
     Some(Finding::new(FindingKind::VanishingGradients, confidence(0.9, r), evidence, remedy))
@@ -211,7 +220,9 @@ mod tests {
         let small = norms(&[("fc1", 1e-6), ("out", 1e-5)]);
         assert_eq!(kinds(&small, &Context::new()), [FindingKind::TooShort]);
         let dead = norms(&[("fc1", 0.0), ("out", 0.5)]);
-        assert_eq!(kinds(&dead, &Context::new()), [FindingKind::VanishingGradients]);
+        let found = diagnose(&dead, &Context::new()).expect("valid");
+        assert_eq!(found[0].finding, FindingKind::VanishingGradients);
+        assert!(found[0].evidence.contains("dead units"), "{}", found[0].evidence);
     }
 
     #[test]
