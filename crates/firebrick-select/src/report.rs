@@ -3,6 +3,7 @@
 use crate::{Candidate, Criterion, Fold, FoldResult, SelectError, corrected_interval};
 use firebrick_core::{History, Seed};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Numbers of the folds with their mean and spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,6 +224,38 @@ impl Report {
     pub fn history(&self, candidate: usize, fold: usize) -> Option<&History> {
         let result = self.candidates.get(candidate)?.folds.get(fold)?;
         result.outcome.score().map(|score| &score.history)
+    }
+
+    /// The loss of every candidate that finished on every validation row, for [`bbc_cv`](crate::bbc_cv): the numbers
+    /// of the candidates in the report, and their losses, rows in ascending order. A row that several folds
+    /// validate (repeated cross-validation) counts once, with its mean loss, so that rows stay independent.
+    ///
+    /// # Errors
+    /// When `folds` are not those of the run, or a candidate that finished did not give its row losses.
+    pub fn row_losses(&self, folds: &[Fold]) -> Result<(Vec<usize>, Vec<Vec<f64>>), SelectError> {
+        let sizes: Vec<_> = folds.iter().map(|f| (f.train.len(), f.validation.len())).collect();
+        if sizes != self.sizes {
+            let what = "the folds must be those of the run: their sizes differ".into();
+            return Err(SelectError::BadInput { what });
+        }
+        let finished = self.candidates.iter().enumerate().filter(|(_, c)| c.scores.is_some());
+        let mut found = (Vec::new(), Vec::new());
+        for (index, candidate) in finished {
+            let mut rows: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+            for (fold, result) in folds.iter().zip(&candidate.folds) {
+                let losses = result.outcome.score().map_or(&[][..], |score| &score.row_losses);
+                if losses.len() != fold.validation.len() {
+                    let what = format!("candidate {:?} gave no row losses", candidate.name);
+                    return Err(SelectError::BadInput { what });
+                }
+                for (&row, &loss) in fold.validation.iter().zip(losses) {
+                    rows.entry(row).or_default().push(f64::from(loss));
+                }
+            }
+            found.0.push(index);
+            found.1.push(rows.values().map(|losses| mean(losses)).collect());
+        }
+        Ok(found)
     }
 
     /// Error against complexity: the candidates that finished, simplest first.

@@ -491,6 +491,26 @@ mod tests {
     }
 
     #[test]
+    fn row_losses_line_up_and_correct_the_winner() {
+        let mut twice = folds();
+        twice.push(Fold { train: vec![2, 3], validation: vec![0, 4] });
+        let losses = |job: &Job<'_, f64>| {
+            let losses = job.fold.validation.iter().map(|&row| job.fold_index as f32 + row as f32);
+            Ok::<_, String>(FoldScore::default().with_row_losses(losses.collect()))
+        };
+        let report = CrossValidation::new(candidates(), twice.clone()).run(losses).expect("runs");
+        let (numbers, losses) = report.row_losses(&twice).expect("all gave them");
+        assert_eq!(numbers, [0, 1, 2]);
+        // Rows 0 and 4 are in two folds: the means of 0 and 3, of 6 and 7.
+        assert_eq!(losses[1], [1.5, 1.0, 3.0, 4.0, 6.5, 7.0]);
+        assert!(crate::bbc_cv(&losses, 20, Seed(1)).is_ok());
+        assert!(report.row_losses(&folds()).is_err());
+        let without = CrossValidation::new(candidates(), folds()).run(train).expect("runs");
+        let error = without.row_losses(&folds()).expect_err("none given").to_string();
+        assert_eq!(error, "candidate \"a\" gave no row losses");
+    }
+
+    #[test]
     fn no_threads_are_refused() {
         let error = CrossValidation::new(candidates(), folds()).with_threads(0).run(train);
         assert_eq!(error.expect_err("refused").to_string(), "`threads` must be at least 1, got 0");
