@@ -22,6 +22,23 @@ pub trait Batches {
 
     /// Every sample once in a fixed order, for judging a model in evaluation mode: on the device without autodiff.
     fn whole(&self) -> impl Iterator<Item = Self::Batch>;
+
+    /// The batches of `epoch` from number `start` on, counted from 0: where a resumed training goes on.
+    fn epoch_from(&self, epoch: usize, start: usize) -> impl Iterator<Item = Self::Batch> {
+        self.epoch(epoch).skip(start)
+    }
+
+    /// Number of samples in a batch; needed where several batches make one step. `None`, the default, if unknown.
+    fn samples(&self, batch: &Self::Batch) -> Option<usize> {
+        let _ = batch;
+        None
+    }
+
+    /// A number that differs where the order or the number of samples does, so that a training is not resumed on
+    /// other data. 0, the default, if unknown.
+    fn fingerprint(&self) -> u64 {
+        0
+    }
 }
 
 /// Rows of an input tensor with a class each, both on one device.
@@ -92,6 +109,7 @@ pub struct TensorBatches<const D: usize> {
     data: Labelled<D>,
     batch_size: usize,
     seed: Seed,
+    drop_last: bool,
 }
 
 impl<const D: usize> TensorBatches<D> {
@@ -107,7 +125,17 @@ impl<const D: usize> TensorBatches<D> {
             let expected = format!("{rows}, one for each input row");
             return Err(ConfigError::new("number of targets", data.len(), expected));
         }
-        Ok(Self { data, batch_size, seed })
+        Ok(Self { data, batch_size, seed, drop_last: false })
+    }
+
+    /// Whether an epoch leaves out its last batch where that is short; other samples are left out each time.
+    ///
+    /// A model with batch norm wants that where one sample would be left for a batch. Never leaves out the only
+    /// batch.
+    #[must_use]
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
     }
 
     /// All samples in their own order.
@@ -121,17 +149,31 @@ impl<const D: usize> Batches for TensorBatches<D> {
     type Batch = Labelled<D>;
 
     fn epoch(&self, epoch: usize) -> impl Iterator<Item = Labelled<D>> {
+        self.epoch_from(epoch, 0)
+    }
+
+    fn epoch_from(&self, epoch: usize, start: usize) -> impl Iterator<Item = Labelled<D>> {
         let mut order: Vec<u32> = (0..self.data.len() as u32).collect();
         self.seed.child(epoch as u64).stream("epoch").shuffle(&mut order);
-        let starts = (0..order.len()).step_by(self.batch_size);
-        starts.map(move |start| {
+        (start..self.batches_per_epoch()).map(move |batch| {
+            let start = batch * self.batch_size;
             let end = order.len().min(start + self.batch_size);
             self.data.select(&order[start..end])
         })
     }
 
     fn batches_per_epoch(&self) -> usize {
-        self.data.len().div_ceil(self.batch_size)
+        let whole = self.data.len() / self.batch_size;
+        if self.drop_last { whole.max(1) } else { self.data.len().div_ceil(self.batch_size) }
+    }
+
+    fn samples(&self, batch: &Labelled<D>) -> Option<usize> {
+        Some(batch.len())
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let shape = self.data.inputs.dims();
+        hash(&format!("{shape:?} {} {} {}", self.batch_size, self.seed, self.drop_last))
     }
 
     fn whole(&self) -> impl Iterator<Item = Labelled<D>> {
@@ -146,6 +188,13 @@ impl<const D: usize> Batches for TensorBatches<D> {
             }
         })
     }
+}
+
+/// FNV-1a, 64 bits: the same on every platform.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -175,6 +224,24 @@ mod tests {
             assert_eq!(sorted, (0..23).collect::<Vec<_>>());
             assert_eq!(batches.batches_per_epoch(), batches.epoch(9).count());
         }
+    }
+
+    #[test]
+    fn an_epoch_can_be_entered_at_any_batch_and_may_drop_its_last() {
+        let device = burn::tensor::Device::flex();
+        let batches = TensorBatches::new(data(23, &device), 5, Seed(3)).expect("valid");
+        let read = |batch: Labelled<2>| batch.targets.try_to_vec_as::<i64>().expect("reads");
+        let whole: Vec<Vec<i64>> = batches.epoch(4).map(read).collect();
+        for start in 0..7 {
+            let rest: Vec<Vec<i64>> = batches.epoch_from(4, start).map(read).collect();
+            assert_eq!(rest, whole[start.min(5)..]);
+        }
+        let dropping = batches.clone().drop_last(true);
+        assert_eq!(dropping.batches_per_epoch(), 4);
+        assert_eq!(dropping.epoch(4).map(read).collect::<Vec<_>>(), whole[..4]);
+        assert_ne!(Batches::fingerprint(&dropping), Batches::fingerprint(&batches));
+        let one = TensorBatches::new(data(3, &device), 5, Seed(3)).expect("valid").drop_last(true);
+        assert_eq!(one.epoch(1).map(|batch| batch.len()).collect::<Vec<_>>(), [3]);
     }
 
     #[test]

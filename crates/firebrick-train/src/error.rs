@@ -1,7 +1,9 @@
 //! Why a training cannot start or go on.
 
+use crate::{CheckpointError, SourceError};
 use burn::tensor::TensorReadError;
 use firebrick_core::ConfigError;
+use firebrick_optim::OptimError;
 
 /// Why a training cannot start or go on.
 ///
@@ -39,6 +41,25 @@ pub enum TrainError {
     /// The device failed to answer.
     #[error("the device cannot be read: {0:?}")]
     Read(TensorReadError),
+    /// The source of training or validation data failed.
+    #[error("the data failed: {0}")]
+    Data(SourceError),
+    /// Two places of the model hold clones of one trainable parameter.
+    #[error(
+        "`{first}` and `{second}` are clones of one parameter, which come apart when they are trained: keep one and use it twice in `forward`"
+    )]
+    Tied {
+        /// Path of the first.
+        first: String,
+        /// Path of the second.
+        second: String,
+    },
+    /// A checkpoint cannot be written, read or taken over.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// An optimizer cannot be built, or its state saved.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
     /// The history cannot be written.
     #[error("the history cannot be written: {0}")]
     History(#[from] std::io::Error),

@@ -3,6 +3,8 @@
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorReadError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A model that knows its loss.
 ///
@@ -19,14 +21,79 @@ pub trait Learn: Module {
     /// # Errors
     /// When the device fails to answer.
     fn score(&self, batch: Self::Batch) -> Result<Score, TensorReadError>;
+
+    /// The score and further measures, from one forward pass; the score alone unless written otherwise.
+    ///
+    /// # Errors
+    /// When the device fails to answer.
+    fn measure(&self, batch: Self::Batch) -> Result<Measures, TensorReadError> {
+        Ok(Measures::new(self.score(batch)?))
+    }
+}
+
+/// A [`Score`] and the sums of further measures over the same samples.
+///
+/// The history gets each measure's mean over the samples, as `train_<name>` and `validation_<name>`.
+///
+/// ```
+/// use firebrick_train::{Measures, Score};
+///
+/// let left = Score { loss_sum: 3.0, error_sum: 1.0, samples: 4 };
+/// let right = Score { loss_sum: 1.0, error_sum: 0.0, samples: 1 };
+/// let sum = Measures::new(left).with("top2", 3.0) + Measures::new(right).with("top2", 1.0);
+/// assert_eq!(sum.mean("top2"), Some(0.8));
+/// assert_eq!(sum.score.loss(), 0.8);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Measures {
+    /// Loss and error.
+    pub score: Score,
+    /// Sums over the samples by name.
+    pub sums: BTreeMap<String, f64>,
+}
+
+impl Measures {
+    /// Loss and error alone.
+    #[must_use]
+    pub fn new(score: Score) -> Self {
+        Self { score, sums: BTreeMap::new() }
+    }
+
+    /// Adds a measure: its sum over the samples of the score.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, sum: f64) -> Self {
+        self.sums.insert(name.into(), sum);
+        self
+    }
+
+    /// The mean of a measure over the samples.
+    #[must_use]
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        self.sums.get(name).map(|sum| sum / self.score.samples as f64)
+    }
+}
+
+impl std::ops::Add for Measures {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.score = self.score + other.score;
+        for (name, sum) in other.sums {
+            *self.sums.entry(name).or_insert(0.0) += sum;
+        }
+        self
+    }
 }
 
 /// Sums over judged samples; scores of batches add up to that of the whole.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Score {
     /// Sum of the samples' losses.
+    #[serde(with = "crate::bits")]
     pub loss_sum: f64,
     /// Number of samples that were misclassified, or the sum of another error measure.
+    #[serde(with = "crate::bits")]
     pub error_sum: f64,
     /// Number of samples.
     pub samples: usize,

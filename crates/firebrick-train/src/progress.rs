@@ -7,29 +7,33 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// A bar over the steps of all epochs, or nothing where `shown` is false or no terminal is there.
-    pub(crate) fn new(shown: bool, epochs: usize, batches: usize) -> Self {
+    /// A bar, or nothing where `shown` is false or no terminal is there.
+    pub(crate) fn new(shown: bool) -> Self {
         if !shown {
             return Self(None);
         }
-        let bar = ProgressBar::new((epochs * batches) as u64);
+        let bar = ProgressBar::new(0);
         let template = "{prefix} [{bar:24}] {percent:>3}% {msg} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self(Some(bar))
+        Self((!bar.is_hidden()).then_some(bar))
     }
 
-    pub(crate) fn epoch(&self, epoch: usize, epochs: usize) {
+    pub(crate) fn epoch(&self, epoch: usize, epochs: usize, batches: usize) {
         if let Some(bar) = &self.0 {
+            bar.reset();
+            bar.set_length(batches as u64);
             bar.set_prefix(format!("epoch {epoch}/{epochs}"));
         }
     }
 
-    pub(crate) fn step(&self, loss: f64, rate: f64) {
+    /// `done` batches of the epoch; `norm` is asked only where there is a bar.
+    pub(crate) fn step(&self, done: usize, loss: f64, rate: f64, norm: impl Fn() -> Option<f64>) {
         if let Some(bar) = &self.0 {
-            bar.inc(1);
-            bar.set_message(format!("loss {loss:.4} rate {rate:.2e}"));
+            let norm = norm().map_or_else(String::new, |norm| format!(" norm {norm:.2e}"));
+            bar.set_message(format!("loss {loss:.4} rate {rate:.2e}{norm}"));
+            bar.set_position(done as u64);
         }
     }
 

@@ -1,0 +1,534 @@
+//! What a checkpoint holds, and how a run takes it over.
+
+use crate::bits::Bits;
+use crate::checkpoint::{CheckpointError, Section};
+use crate::judge::{Judged, finite};
+use crate::run::Run;
+use crate::stop;
+use crate::{Fit, Learn, Optimize, Outcome, Resumed, Score, Source, TrainError, Warning};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::store::ModuleRecord;
+use burn::tensor::{Bytes, Tensor};
+use firebrick_backend::PathStack;
+use firebrick_core::History;
+use firebrick_regularize::Penalty;
+use firebrick_stabilize::Guard;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The section "state".
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    parameters: Vec<Row>,
+    configuration: Map<String, Value>,
+    epoch: usize,
+    batch: usize,
+    step: u64,
+    epochs: usize,
+    outcome: Option<Outcome>,
+    losses: Vec<Bits>,
+    penalties: Vec<Bits>,
+    seen_finite: bool,
+    judged_at: Option<u64>,
+    history: History,
+    stopping: Option<stop::State>,
+    best: Option<Best>,
+    masks: Vec<u64>,
+}
+
+/// A parameter of the model that a checkpoint is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Row {
+    path: String,
+    shape: Vec<usize>,
+    dtype: String,
+    trainable: bool,
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.trainable { "trainable" } else { "not trainable" };
+        write!(f, "`{}` {:?} {}, {kind}", self.path, self.shape, self.dtype)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Best {
+    epoch: usize,
+    step: u64,
+    train: Option<Score>,
+    validation: Option<Score>,
+    /// Whether it is the model itself, so that its weights are not there twice.
+    current: bool,
+}
+
+const STATE: &str = "state";
+const MODEL: &str = "model";
+const BEST: &str = "best";
+const OPTIMIZER: &str = "optimizer";
+
+fn section(section: &'static str, reason: impl std::fmt::Display) -> CheckpointError {
+    CheckpointError::Section { section, reason: reason.to_string() }
+}
+
+impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+    /// Writes a checkpoint, unless the weights are not finite.
+    pub(crate) fn save<M: Learn, S: Source>(
+        &mut self,
+        model: &M,
+        train: &S,
+        run: &mut Run<M>,
+    ) -> Result<(), TrainError> {
+        if run.store.is_none() {
+            return Ok(());
+        }
+        run.saved_at = Some(run.place());
+        // Brings the running statistics up to date, and does not share them with the live model.
+        let model = model.valid();
+        if !finite(&model)? {
+            run.warn(Warning::NotHealthy { step: run.step });
+            return Ok(());
+        }
+        let sections = self.sections(&model, train, run)?;
+        let Some(store) = &mut run.store else { return Ok(()) };
+        match store.save(&sections) {
+            Ok(path) => run.saved.push(path),
+            Err(error) if store.config.stop_on_failure => return Err(error.into()),
+            Err(error) => {
+                run.failures += 1;
+                run.warn(Warning::NotSaved { reason: error.to_string() });
+                run.not_saved.push(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn sections<M: Learn, S: Source>(
+        &self,
+        model: &M,
+        train: &S,
+        run: &Run<M>,
+    ) -> Result<Vec<Section>, CheckpointError> {
+        let best = run.best.as_ref().map(|best| Best {
+            epoch: best.epoch,
+            step: best.step,
+            train: best.train,
+            validation: best.validation,
+            current: best.step == run.step,
+        });
+        let saved = Saved {
+            parameters: rows(model),
+            configuration: self.configuration(train),
+            epoch: run.epoch,
+            batch: run.batch,
+            step: run.step,
+            epochs: run.epochs,
+            // An interrupted training is to go on, one that ran all its epochs may be given more.
+            outcome: run.outcome.filter(|outcome| *outcome == Outcome::EarlyStopped),
+            losses: run.losses.iter().copied().map(Bits).collect(),
+            penalties: run.penalties.iter().copied().map(Bits).collect(),
+            seen_finite: run.seen_finite,
+            judged_at: run.judged_at,
+            history: run.history.clone(),
+            stopping: run.stopping.as_ref().map(|rule| rule.state().clone()),
+            masks: self.settings.masks.iter().map(|masks| masks.position()).collect(),
+            best,
+        };
+        let state = serde_json::to_vec(&saved).map_err(|error| section(STATE, error))?;
+        let optimizer = self.optimizer.state().map_err(|error| section(OPTIMIZER, error))?;
+        let mut sections = vec![
+            (STATE.to_owned(), state),
+            (MODEL.to_owned(), record(model, MODEL)?),
+            (OPTIMIZER.to_owned(), optimizer),
+        ];
+        match (&saved.best, &run.best) {
+            (Some(Best { current: false, .. }), Some(best)) => {
+                sections.push((BEST.to_owned(), record(&best.model, BEST)?));
+            }
+            _ => {}
+        }
+        Ok(sections)
+    }
+
+    /// What must be the same when a training is resumed.
+    fn configuration<S: Source>(&self, train: &S) -> Map<String, Value> {
+        let config = &self.settings.config;
+        let mut map = Map::new();
+        let mut add = |name: &str, value: Value| map.insert(name.to_owned(), value);
+        add("accumulation", json!(config.accumulation));
+        add("early_stopping", json!(config.early_stopping));
+        add("judge_every", json!(config.judge_every));
+        add("judge_every_steps", json!(config.judge_every_steps));
+        add("judge_training", json!(config.judge_training));
+        add("record_every", json!(config.record_every));
+        add("schedule", json!(self.settings.rate.fingerprint()));
+        add("training data", json!(train.fingerprint()));
+        add("batches an epoch", json!(train.length()));
+        add("mask sources", json!(self.settings.masks.len()));
+        map
+    }
+
+    /// Goes on from the last whole checkpoint of the folder, if there is one.
+    pub(crate) fn resume<M: Learn, S: Source>(
+        &mut self,
+        mut model: M,
+        train: &S,
+        run: &mut Run<M>,
+    ) -> Result<M, TrainError> {
+        let Some(store) = &run.store else { return Ok(model) };
+        let Some((path, sections, damaged)) = store.last()? else { return Ok(model) };
+        let part = |name: &'static str| {
+            let found = sections.iter().find(|(section, _)| section == name);
+            found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| section(name, "it is missing"))
+        };
+        let saved: Saved =
+            serde_json::from_slice(part(STATE)?).map_err(|error| section(STATE, error))?;
+        same_model(&saved.parameters, &rows(&model))?;
+        same_configuration(&saved.configuration, &self.configuration(train))?;
+
+        // A forward pass before this would otherwise write its statistics over the loaded ones.
+        let _ = model.valid();
+        model = load(model, part(MODEL)?, MODEL)?;
+        let taken_over = self.optimizer.take_over(part(OPTIMIZER)?, &model);
+        taken_over.map_err(|error| section(OPTIMIZER, error))?;
+        run.best = match saved.best {
+            Some(best) => {
+                let mut of_best = model.valid();
+                if !best.current {
+                    of_best = load(of_best, part(BEST)?, BEST)?;
+                }
+                Some(Judged {
+                    model: of_best,
+                    epoch: best.epoch,
+                    step: best.step,
+                    train: best.train,
+                    validation: best.validation,
+                })
+            }
+            None => None,
+        };
+        if let (Some(rule), Some(state)) = (&mut run.stopping, saved.stopping) {
+            rule.set_state(state);
+        }
+        for (masks, position) in self.settings.masks.iter().zip(saved.masks) {
+            masks.seek(position);
+        }
+        run.epoch = saved.epoch;
+        run.batch = saved.batch;
+        run.step = saved.step;
+        run.epochs = saved.epochs;
+        run.outcome = saved.outcome;
+        run.losses = saved.losses.into_iter().map(|Bits(loss)| loss).collect();
+        run.penalties = saved.penalties.into_iter().map(|Bits(penalty)| penalty).collect();
+        run.seen_finite = saved.seen_finite;
+        run.judged_at = saved.judged_at;
+        run.history = saved.history;
+        run.saved_at = Some(run.place());
+        for path in &damaged {
+            run.warn(Warning::Damaged { path: path.display().to_string() });
+        }
+        run.resumed = Some(Resumed { path, step: run.step, damaged });
+        Ok(model)
+    }
+}
+
+fn record<M: Module>(model: &M, name: &'static str) -> Result<Vec<u8>, CheckpointError> {
+    let bytes = model.clone().into_record().into_bytes();
+    Ok(bytes.map_err(|error| section(name, error))?.to_vec())
+}
+
+fn load<M: Module>(model: M, bytes: &[u8], name: &'static str) -> Result<M, CheckpointError> {
+    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()));
+    let record = record.map_err(|error| section(name, error))?;
+    model.try_load_record(record).map_err(|error| section(name, error))
+}
+
+fn same_model(saved: &[Row], now: &[Row]) -> Result<(), CheckpointError> {
+    let other = |difference: String| Err(CheckpointError::OtherModel { difference });
+    for (saved, now) in saved.iter().zip(now) {
+        if saved != now {
+            return other(format!("it has {saved} where the model has {now}"));
+        }
+    }
+    match (saved.get(now.len()), now.get(saved.len())) {
+        (Some(row), _) => other(format!("it has {row} more")),
+        (_, Some(row)) => other(format!("it lacks {row}")),
+        _ => Ok(()),
+    }
+}
+
+fn same_configuration(
+    saved: &Map<String, Value>,
+    now: &Map<String, Value>,
+) -> Result<(), CheckpointError> {
+    for (field, now) in now {
+        let saved = saved.get(field).unwrap_or(&Value::Null);
+        if saved != now {
+            return Err(CheckpointError::OtherConfiguration {
+                field: field.clone(),
+                saved: saved.to_string(),
+                now: now.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The float parameters of a model, trainability as configured, whether it is in evaluation mode or not.
+fn rows<M: Module>(model: &M) -> Vec<Row> {
+    struct List {
+        path: PathStack,
+        rows: Vec<Row>,
+    }
+    impl ModuleVisitor for List {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            self.rows.push(Row {
+                path: self.path.path(),
+                shape: value.dims().to_vec(),
+                dtype: format!("{:?}", value.dtype()),
+                trainable: param.is_require_grad(),
+            });
+        }
+    }
+    let mut list = List { path: PathStack::default(), rows: Vec::new() };
+    model.valid().train().visit(&mut list);
+    list.rows
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use crate::testing::{Deep, config, data, deep, weights};
+    use crate::{
+        CheckpointConfig, CheckpointError, EarlyStoppingConfig, Event, Fit, FitConfig, Fitted,
+        Flow, Optimize, Outcome, TrainError, Warning, verify,
+    };
+    use burn::optim::{AdamWConfig as BurnAdamWConfig, SgdConfig};
+    use burn::tensor::Device;
+    use firebrick_core::{Seed, names};
+    use firebrick_optim::AdamWConfig;
+    use firebrick_optim::schedule::CosineConfig;
+    use firebrick_regularize::{L2Config, MaskSource};
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    /// Everything on: accumulation, early stopping, a schedule, a penalty, dropout, batch norm.
+    fn full(epochs: usize) -> FitConfig {
+        config(epochs)
+            .with_accumulation(2)
+            .with_record_every(2)
+            .with_judge_every_steps(4)
+            .with_early_stopping(Some(EarlyStoppingConfig::new(6)))
+    }
+
+    fn store(folder: &Path) -> CheckpointConfig {
+        CheckpointConfig::new(folder.to_owned()).with_every_steps(1).with_resume(true)
+    }
+
+    /// Trains, until `stop_after` steps of this process where given.
+    fn train<O: Optimize>(
+        optimizer: O,
+        config: FitConfig,
+        store: Option<CheckpointConfig>,
+        stop_after: Option<u64>,
+        width: usize,
+    ) -> Result<Fitted<Deep>, TrainError> {
+        let (device, masks) = (device(), MaskSource::new(Seed(8)));
+        let flag = Arc::new(AtomicBool::new(false));
+        let raised = flag.clone();
+        let mut taken = 0;
+        let mut fit = Fit::new(config, optimizer)
+            .schedule(CosineConfig::new(0.05, 40).build()?)
+            .penalty(L2Config::new(1e-3).init()?)
+            .masks(&masks)
+            .interrupt(flag)
+            .observe(move |event| {
+                if matches!(event, Event::Step { .. }) {
+                    taken += 1;
+                    raised.store(Some(taken) == stop_after, Ordering::Relaxed);
+                }
+                Flow::Continue
+            });
+        if let Some(store) = store {
+            fit = fit.checkpoints(store);
+        }
+        let validation = data(&device, 0.3);
+        fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))
+    }
+
+    fn same(left: &Fitted<Deep>, right: &Fitted<Deep>) {
+        assert_eq!(weights(&left.model), weights(&right.model));
+        assert_eq!(left.history, right.history);
+        assert_eq!((left.epoch, left.epochs, left.steps), (right.epoch, right.epochs, right.steps));
+        assert_eq!((left.outcome, left.train), (right.outcome, right.train));
+        assert_eq!(left.validation, right.validation);
+    }
+
+    fn resumes_exactly<O: Optimize>(optimizer: impl Fn() -> O) {
+        let whole = train(optimizer(), full(6), None, None, 8).expect("trains");
+        assert!(whole.steps >= 12);
+        // 6 batches an epoch, so every place in it and the places between epochs are met.
+        for pieces in [1, 2, 5] {
+            let folder = tempfile::tempdir().expect("writable");
+            let piece = || train(optimizer(), full(6), Some(store(folder.path())), Some(pieces), 8);
+            let mut last = piece().expect("trains");
+            while last.outcome == Outcome::Interrupted {
+                last = piece().expect("resumes");
+            }
+            same(&last, &whole);
+            assert!(last.resumed.is_some());
+            // A training that is over stays as it is.
+            same(&piece().expect("is over"), &whole);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_training_equals_the_whole_one_to_the_bit() {
+        resumes_exactly(|| AdamWConfig::new().fused().expect("valid"));
+        resumes_exactly(|| BurnAdamWConfig::new().init());
+    }
+
+    #[test]
+    fn more_epochs_go_on_where_the_last_ended() {
+        let fused = || AdamWConfig::new().fused().expect("valid");
+        let whole = train(fused(), full(6), None, None, 8).expect("trains");
+        let folder = tempfile::tempdir().expect("writable");
+        let some = |config| train(fused(), config, Some(store(folder.path())), None, 8);
+        some(full(6).with_max_steps(Some(4))).expect("trains");
+        some(full(3)).expect("resumes");
+        same(&some(full(6)).expect("resumes"), &whole);
+    }
+
+    /// A folder with checkpoints of a training over two epochs, and the last file.
+    fn trained(folder: &Path) -> PathBuf {
+        let fused = AdamWConfig::new().fused().expect("valid");
+        train(fused, full(2), Some(store(folder)), None, 8).expect("trains");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+            .expect("readable")
+            .map(|entry| entry.expect("readable").path())
+            .collect();
+        files.sort();
+        assert_eq!(files.len(), 3);
+        files.pop().expect("three")
+    }
+
+    fn again(folder: &Path, config: FitConfig, width: usize) -> Result<Fitted<Deep>, TrainError> {
+        let fused = AdamWConfig::new().fused().expect("valid");
+        train(fused, config, Some(store(folder)), None, width)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().expect("writable");
+        trained(folder.path());
+        let error = again(folder.path(), full(6), 9).expect_err("another width");
+        assert_eq!(
+            error.to_string(),
+            "the checkpoint is of another model: it has `first.weight` [2, 8] F32, trainable where \
+             the model has `first.weight` [2, 9] F32, trainable"
+        );
+        let other = full(6).with_accumulation(3);
+        let error = again(folder.path(), other, 8).expect_err("another configuration");
+        assert_eq!(
+            error.to_string(),
+            "the checkpoint is of another configuration: `accumulation` was 2, is 3"
+        );
+        let momentum =
+            SgdConfig::new().with_momentum(Some(burn::optim::momentum::MomentumConfig::new()));
+        for result in [
+            train(SgdConfig::new().init(), full(6), Some(store(folder.path())), None, 8),
+            train(momentum.init(), full(6), Some(store(folder.path())), None, 8),
+        ] {
+            assert!(matches!(
+                result,
+                Err(TrainError::Checkpoint(CheckpointError::Section { section: "optimizer", .. }))
+            ));
+        }
+        let error = train(
+            AdamWConfig::new().fused().expect("valid"),
+            full(6),
+            Some(store(folder.path()).with_resume(false)),
+            None,
+            8,
+        );
+        assert!(matches!(error, Err(TrainError::Checkpoint(CheckpointError::Occupied { .. }))));
+    }
+
+    #[test]
+    fn a_damaged_last_checkpoint_is_passed_over_and_told() {
+        let whole = {
+            let fused = AdamWConfig::new().fused().expect("valid");
+            train(fused, full(6), None, None, 8).expect("trains")
+        };
+        let folder = tempfile::tempdir().expect("writable");
+        let last = trained(folder.path());
+        let mut bytes = std::fs::read(&last).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&last, bytes).expect("writable");
+        assert!(matches!(verify(&last), Err(CheckpointError::Damaged { .. })));
+        let fitted = again(folder.path(), full(6), 8).expect("resumes from the one before");
+        same(&fitted, &whole);
+        assert!(matches!(fitted.warnings.as_slice(), [Warning::Damaged { .. }]));
+        assert_eq!(fitted.resumed.expect("resumed").damaged, [last]);
+    }
+
+    #[test]
+    fn a_failed_checkpoint_ends_or_is_counted_as_asked() {
+        for stop in [true, false] {
+            let folder = tempfile::tempdir().expect("writable");
+            // A folder stands where the second file is to be written.
+            std::fs::create_dir_all(folder.path().join("checkpoint-0000000001.fbck/in the way"))
+                .expect("writable");
+            let config = store(folder.path()).with_stop_on_failure(stop).with_every_steps(3);
+            let fused = AdamWConfig::new().fused().expect("valid");
+            let result = train(fused, full(2), Some(config), None, 8);
+            if stop {
+                assert!(matches!(result, Err(TrainError::Checkpoint(CheckpointError::Io { .. }))));
+            } else {
+                let fitted = result.expect("goes on");
+                assert_eq!(fitted.outcome, Outcome::Finished);
+                assert!(fitted.history.last("checkpoint_failures") >= Some(1.0));
+                assert!(matches!(fitted.warnings.as_slice(), [Warning::NotSaved { .. }, ..]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_run_leaves_its_last_good_checkpoint() {
+        let folder = tempfile::tempdir().expect("writable");
+        let (device, masks) = (device(), MaskSource::new(Seed(8)));
+        let fitted = Fit::new(config(9), SgdConfig::new().init())
+            // Nothing skips, and the third epoch's rate leaves no number.
+            .guards(())
+            .rate(|step| if step < 12 { 0.1 } else { f64::MAX })
+            .masks(&masks)
+            .checkpoints(store(folder.path()))
+            .run(deep(&device, &masks, 8), &data(&device, 1.0), None)
+            .expect("runs");
+        assert_eq!((fitted.outcome, fitted.epochs), (Outcome::Diverged, 3));
+        assert_eq!(fitted.epoch, 2, "the model is the last good one");
+        assert!(fitted.history.last(names::TRAIN_LOSS).expect("judged").is_nan());
+        assert!(fitted.warnings.contains(&Warning::NotHealthy { step: 13 }));
+        let good = weights(&fitted.model);
+        let resumed = Fit::new(config(2), SgdConfig::new().init())
+            .guards(())
+            .rate(|_| 0.1)
+            .masks(&masks)
+            .checkpoints(store(folder.path()))
+            .run(deep(&device, &masks, 8), &data(&device, 1.0), None)
+            .expect("the last good state is there");
+        assert_eq!(weights(&resumed.model), good);
+    }
+}

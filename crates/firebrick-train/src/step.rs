@@ -1,0 +1,375 @@
+//! One optimizer step: the gradients of one or several batches, the guards, the step.
+
+use crate::run::Run;
+use crate::{Fit, Learn, Optimize, Source, TrainError, Warning};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use firebrick_backend::PathStack;
+use firebrick_core::{ConfigError, check};
+use firebrick_regularize::Penalty;
+use firebrick_stabilize::{Guard, Verdict};
+
+/// The batches of one step, each with its share of the step's samples.
+pub(crate) type Window<B> = Vec<(B, f64)>;
+
+/// What a step came to.
+pub(crate) struct Taken {
+    pub(crate) loss: f64,
+    pub(crate) rate: f64,
+    pub(crate) verdict: Verdict,
+}
+
+/// Takes the next batches that make one step; none at the end of the epoch.
+pub(crate) fn window<S: Source, M>(
+    batches: &mut impl Iterator<Item = Result<S::Batch, crate::SourceError>>,
+    source: &S,
+    count: usize,
+    run: &mut Run<M>,
+) -> Result<Window<S::Batch>, TrainError> {
+    let mut window = Vec::with_capacity(count);
+    let mut samples = Vec::with_capacity(count);
+    for batch in batches.take(count) {
+        let batch = batch.map_err(TrainError::Data)?;
+        let size = source.samples(&batch);
+        if size == Some(1) && run.has_buffers && !run.warned_of_one {
+            run.warned_of_one = true;
+            run.warn(Warning::BatchOfOne { epoch: run.epoch });
+        }
+        samples.push(size);
+        window.push((batch, 1.0));
+    }
+    if window.len() > 1 {
+        let Some(samples) = samples.into_iter().collect::<Option<Vec<usize>>>() else {
+            let expected = "1 for a source that does not know the samples of a batch";
+            return Err(ConfigError::new("accumulation", count, expected).into());
+        };
+        let total: usize = samples.iter().sum();
+        for ((_, share), samples) in window.iter_mut().zip(samples) {
+            *share = samples as f64 / total as f64;
+        }
+    }
+    Ok(window)
+}
+
+impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+    /// Trains on one window.
+    pub(crate) fn step<M: Learn>(
+        &mut self,
+        mut model: M,
+        window: Window<M::Batch>,
+        run: &mut Run<M>,
+    ) -> Result<(M, Taken), TrainError> {
+        run.batch += window.len();
+        let (loss, penalty, mut gradients) = self.backward(&model, window)?;
+        if !run.looked_for_gradients {
+            run.looked_for_gradients = true;
+            for path in without_gradient(&model, &gradients) {
+                run.warn(Warning::NoGradient { path });
+            }
+        }
+        let verdict = match &mut self.guards {
+            Some(guards) => guards.before_step(&model, &mut gradients, loss),
+            None => Verdict::Proceed,
+        };
+        let rate = check::non_negative("rate", self.settings.rate.at(run.step))?;
+        run.seen_finite |= loss.is_finite();
+        if verdict == Verdict::Proceed {
+            model = self.optimizer.step(rate, model, gradients);
+            run.step += 1;
+            run.losses.push(loss);
+            run.penalties.extend(penalty);
+            if let Some(guards) = &mut self.guards {
+                guards.after_step(&model);
+            }
+        }
+        Ok((model, Taken { loss, rate, verdict }))
+    }
+
+    /// Loss, penalty and gradients of a window: the mean over its samples, and the penalty once.
+    fn backward<M: Learn>(
+        &self,
+        model: &M,
+        window: Window<M::Batch>,
+    ) -> Result<(f64, Option<f64>, GradientsParams), TrainError> {
+        let read = |tensor: &Tensor<1>| tensor.clone().inner().try_into_scalar::<f64>();
+        let several = window.len() > 1;
+        let mut accumulator = GradientsAccumulator::<M>::new();
+        let mut gradients = GradientsParams::new();
+        let (mut mean, mut penalty) = (0.0, None);
+        for (index, (batch, share)) in window.into_iter().enumerate() {
+            let loss = model.loss(batch);
+            if loss.shape().num_elements() != 1 {
+                return Err(TrainError::LossShape { elements: loss.shape().num_elements() });
+            }
+            if !loss.device().is_autodiff() {
+                return Err(TrainError::NotDifferentiable);
+            }
+            mean += share * read(&loss)?;
+            let loss = if several { loss.mul_scalar(share) } else { loss };
+            let term = if index == 0 { self.penalty.term(model) } else { None };
+            let total = match term {
+                Some(term) => {
+                    penalty = Some(read(&term)?);
+                    loss + term
+                }
+                None => loss,
+            };
+            let part = GradientsParams::from_grads(total.backward(), model);
+            if several {
+                accumulator.accumulate(model, part);
+            } else {
+                gradients = part;
+            }
+        }
+        if several {
+            gradients = accumulator.grads();
+        }
+        if gradients.is_empty() {
+            return Err(TrainError::NoGradient);
+        }
+        Ok((mean, penalty, gradients))
+    }
+}
+
+/// The trainable parameters without an entry in `gradients`.
+fn without_gradient<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<String> {
+    struct Look<'a> {
+        gradients: &'a GradientsParams,
+        path: PathStack,
+        without: Vec<String>,
+    }
+    impl ModuleVisitor for Look<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() && self.gradients.get::<D>(param.id).is_none() {
+                self.without.push(self.path.path());
+            }
+        }
+    }
+    let mut look = Look { gradients, path: PathStack::default(), without: Vec::new() };
+    model.visit(&mut look);
+    look.without
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use crate::testing::{Net, config, data, deep, net, weights};
+    use crate::{
+        Batches, Fit, FitConfig, Fitted, Labelled, Learn, Outcome, Score, Source, SourceError,
+        TensorBatches, TrainError, Warning,
+    };
+    use burn::module::Module;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::SgdConfig;
+    use burn::tensor::{Device, Tensor, TensorReadError};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::{Seed, names};
+    use firebrick_regularize::{L2Config, MaskSource};
+    use firebrick_stabilize::SkipNonFiniteConfig;
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    /// `rows` rows of the usual data in batches of `size`.
+    fn batches(device: &Device, rows: usize, size: usize) -> TensorBatches<2> {
+        let rows: Vec<u32> = (0..rows as u32).collect();
+        TensorBatches::new(data(device, 1.0).data().select(&rows), size, Seed(5)).expect("valid")
+    }
+
+    fn fit(
+        config: FitConfig,
+        train: &TensorBatches<2>,
+        device: &Device,
+    ) -> Result<Fitted<Net>, TrainError> {
+        Fit::new(config, SgdConfig::new().init())
+            .rate(|_| 0.5)
+            .penalty(L2Config::new(0.1).init()?)
+            .run(net(device), train, None)
+    }
+
+    #[test]
+    fn micro_batches_make_the_step_of_the_whole_batch() {
+        for device in devices() {
+            let device = device.autodiff();
+            // 28 rows: whole batches of 10, 10 and 8, micro-batches of 5, 5 | 5, 5 | 5, 3.
+            let whole = fit(config(2), &batches(&device, 28, 10), &device).expect("trains");
+            let parts = fit(config(2).with_accumulation(2), &batches(&device, 28, 5), &device);
+            let parts = parts.expect("trains");
+            assert_eq!((parts.steps, whole.steps), (6, 6));
+            let read = |fitted: &Fitted<Net>| {
+                fitted.model.layer.weight.val().try_to_vec_as::<f32>().expect("reads")
+            };
+            for (part, whole) in read(&parts).into_iter().zip(read(&whole)) {
+                assert!((part - whole).abs() < 1e-6, "{part} {whole}");
+            }
+            let penalty =
+                |fitted: &Fitted<Net>| fitted.history.last(names::PENALTY).expect("noted");
+            assert!((penalty(&parts) - penalty(&whole)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_window_over_one_batch_is_that_batch() {
+        let device = device();
+        let one = fit(config(2), &batches(&device, 28, 28), &device).expect("trains");
+        let wide = fit(config(2).with_accumulation(9), &batches(&device, 28, 28), &device);
+        assert_eq!(weights(&one.model), weights(&wide.expect("trains").model));
+    }
+
+    /// Batches that do not tell their size.
+    struct Silent(TensorBatches<2>);
+
+    impl Batches for Silent {
+        type Batch = Labelled<2>;
+        fn epoch(&self, epoch: usize) -> impl Iterator<Item = Labelled<2>> {
+            self.0.epoch(epoch)
+        }
+        fn batches_per_epoch(&self) -> usize {
+            self.0.batches_per_epoch()
+        }
+        fn whole(&self) -> impl Iterator<Item = Labelled<2>> {
+            self.0.whole()
+        }
+    }
+
+    #[test]
+    fn a_source_without_sizes_cannot_be_accumulated() {
+        let device = device();
+        let silent = Silent(data(&device, 1.0));
+        let run =
+            |config| Fit::new(config, SgdConfig::new().init()).run(net(&device), &silent, None);
+        assert!(run(config(1)).is_ok());
+        let error = run(config(1).with_accumulation(4)).expect_err("sizes are unknown");
+        assert_eq!(
+            error.to_string(),
+            "`accumulation` must be 1 for a source that does not know the samples of a batch, got 4"
+        );
+    }
+
+    /// A model of two layers of which the loss may leave one out, or give something odd.
+    #[derive(Module, Debug)]
+    struct Odd {
+        layer: Linear,
+        idle: Linear,
+        factor: f64,
+    }
+
+    impl Learn for Odd {
+        type Batch = Labelled<2>;
+        fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
+            self.layer.forward(batch.inputs).square().mean().mul_scalar(self.factor)
+        }
+        fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
+            Score::classification(self.layer.forward(batch.inputs), batch.targets)
+        }
+    }
+
+    fn odd(device: &Device, factor: f64) -> Odd {
+        let layer = || LinearConfig::new(2, 2).init(device);
+        Odd { layer: layer(), idle: layer(), factor }
+    }
+
+    fn run_odd(model: Odd) -> Result<Fitted<Odd>, TrainError> {
+        Fit::new(config(3), SgdConfig::new().init()).run(model, &data(&device(), 1.0), None)
+    }
+
+    #[test]
+    fn a_parameter_without_gradient_is_told_and_stays() {
+        let model = odd(&device(), 1.0);
+        let before = weights(&model.idle);
+        let fitted = run_odd(model).expect("trains");
+        let missing = |path: &str| Warning::NoGradient { path: path.into() };
+        assert_eq!(fitted.warnings, [missing("idle.weight"), missing("idle.bias")]);
+        assert_eq!(weights(&fitted.model.idle), before);
+        assert!(fitted.warnings[0].to_string().starts_with("`idle.weight` is trainable"));
+    }
+
+    #[test]
+    fn an_infinite_loss_is_skipped_until_the_guard_ends_it() {
+        let model = odd(&device(), f64::INFINITY);
+        let before = weights(&model);
+        let fitted = run_odd(model).expect("runs");
+        // 6 steps an epoch, all skipped: none of the losses of a whole epoch is finite.
+        assert_eq!((fitted.outcome, fitted.steps, fitted.epochs), (Outcome::Diverged, 0, 1));
+        assert_eq!(weights(&fitted.model), before);
+        let strict = SkipNonFiniteConfig::new().with_max_consecutive(2).init().expect("valid");
+        let fitted = Fit::new(config(3), SgdConfig::new().init())
+            .guards(strict)
+            .run(odd(&device(), f64::NAN), &data(&device(), 1.0), None)
+            .expect("runs");
+        assert_eq!((fitted.outcome, fitted.steps), (Outcome::Stopped, 0));
+    }
+
+    #[test]
+    fn one_sample_under_batch_norm_trains_and_is_told() {
+        let (device, masks) = (device(), MaskSource::new(Seed(1)));
+        // 22 rows: the last batch has one.
+        let train = batches(&device, 22, 7);
+        let run = |train: &TensorBatches<2>| {
+            Fit::new(config(3), SgdConfig::new().init())
+                .run(deep(&device, &masks, 4), train, None)
+                .expect("trains")
+        };
+        let fitted = run(&train);
+        assert_eq!(fitted.warnings, [Warning::BatchOfOne { epoch: 1 }]);
+        assert!(fitted.train.loss().is_finite());
+        assert_eq!(run(&train.drop_last(true)).warnings, []);
+    }
+
+    #[test]
+    fn parameters_tied_by_clones_are_refused() {
+        let layer = LinearConfig::new(2, 2).init(&device());
+        let model = Odd { layer: layer.clone(), idle: layer, factor: 1.0 };
+        let error = run_odd(model).expect_err("tied");
+        assert!(matches!(&error, TrainError::Tied { first, second }
+            if first == "layer.weight" && second == "idle.weight"));
+    }
+
+    /// A source that is empty, or fails at a batch.
+    struct Failing {
+        device: Device,
+        at: usize,
+    }
+
+    impl Source for Failing {
+        type Batch = Labelled<2>;
+        fn read(
+            &self,
+            epoch: usize,
+            start: usize,
+        ) -> impl Iterator<Item = Result<Labelled<2>, SourceError>> {
+            let batches: Vec<_> = data(&self.device, 1.0).epoch(epoch).take(self.at).collect();
+            let error = (self.at > 0).then(|| Err("disk gone".into()));
+            batches.into_iter().map(Ok).chain(error).skip(start)
+        }
+        fn read_whole(&self) -> impl Iterator<Item = Result<Labelled<2>, SourceError>> {
+            std::iter::empty()
+        }
+        fn length(&self) -> usize {
+            self.at
+        }
+        fn samples(&self, batch: &Labelled<2>) -> Option<usize> {
+            Some(batch.len())
+        }
+        fn fingerprint(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn an_empty_source_and_a_failing_one_are_errors() {
+        let run = |at| {
+            let source = Failing { device: device(), at };
+            Fit::new(config(2), SgdConfig::new().init()).run(net(&device()), &source, None)
+        };
+        assert!(matches!(run(0), Err(TrainError::NoBatch { epoch: 1 })));
+        assert_eq!(run(3).expect_err("fails").to_string(), "the data failed: disk gone");
+    }
+}
