@@ -6,7 +6,12 @@ mod constraint;
 mod dropout;
 mod error;
 mod masks;
+mod mix;
+mod noise;
 mod penalty;
+mod rdrop;
+mod sample;
+mod target;
 mod units;
 
 pub use constraint::{
@@ -16,5 +21,15 @@ pub use constraint::{
 pub use dropout::*;
 pub use error::RegularizeError;
 pub use masks::MaskSource;
+pub use mix::{
+    CutMix, CutMixConfig, ManifoldMixup, ManifoldMixupConfig, ManifoldPlan, MixPlan, Mixed, Mixup,
+    MixupConfig,
+};
+pub use noise::{
+    GradientNoise, GradientNoiseConfig, InputNoise, InputNoiseConfig, LabelNoise, LabelNoiseConfig,
+    WeightNoise, WeightNoiseConfig,
+};
 pub use penalty::*;
+pub use rdrop::{RDrop, RDropConfig, RDropLoss};
+pub use target::{LabelSmoothing, LabelSmoothingConfig, one_hot, soft_cross_entropy};
 pub use units::UnitAxis;

@@ -113,6 +113,14 @@ impl MaskSource {
         })
     }
 
+    /// A generator of its own for one piece of work that draws at most `words` numbers of 32 bits.
+    pub(crate) fn reserve(&self, words: usize) -> Philox {
+        let start = self.position.fetch_add(words.div_ceil(4) as u64, Ordering::Relaxed);
+        let mut generator = self.stream.clone();
+        generator.seek(u128::from(start) * 4);
+        generator
+    }
+
     /// `N` values a block; the result does not depend on the number of threads.
     fn draw<T: Copy + Default + Send, const N: usize>(
         &self,

@@ -1,0 +1,370 @@
+//! Noise on inputs, weights, gradients and labels.
+//!
+//! # Formula
+//! ```text
+//! input      y = x + N(0, sigma^2)           to first order a penalty sigma^2 / 2 * tr(J^T J)
+//! weight     w' = w + N(0, sigma^2)          one draw for a whole forward pass
+//! gradient   g' = g + N(0, eta / (1 + t)^gamma)
+//! label      with probability p another class, each alike
+//! ```
+//! Add gradient noise after clipping and unscaling.
+//!
+//! # Reference
+//! C. M. Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural Computation 1995; A.
+//! Neelakantan et al., "Adding gradient noise improves learning for very deep networks", 2015.
+
+use crate::dropout::constant;
+use crate::target::read_labels;
+use crate::{MaskSource, RegularizeError};
+use burn::config::Config;
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor, TensorData};
+use firebrick_backend::{PathStack, Role};
+use firebrick_core::{ConfigError, check};
+
+/// Configuration of [`InputNoise`].
+#[derive(Config, Debug)]
+pub struct InputNoiseConfig {
+    /// Standard deviation, at least 0.
+    pub std: f64,
+}
+
+impl InputNoiseConfig {
+    /// Checks the deviation and builds the layer.
+    ///
+    /// # Errors
+    /// When `std` is negative, NaN or infinite.
+    pub fn init(&self, masks: &MaskSource) -> Result<InputNoise, ConfigError> {
+        let std = check::non_negative("std", self.std)?;
+        Ok(InputNoise { std, training: Param::from_bool(true), masks: masks.clone() })
+    }
+}
+
+/// Adds normal noise while training, as a layer.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{InputNoiseConfig, MaskSource};
+///
+/// let layer = InputNoiseConfig::new(0.1).init(&MaskSource::new(Seed(7)))?;
+/// let noisy = layer.forward(Tensor::<2>::zeros([4, 8], &Device::flex().autodiff()));
+/// assert!(noisy.abs().max().into_scalar::<f32>() > 0.0);
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct InputNoise {
+    std: f64,
+    training: Param<Flag>,
+    #[module(skip)]
+    masks: MaskSource,
+}
+
+impl InputNoise {
+    /// Applies it to a tensor of any shape.
+    #[must_use]
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let std = self.std * self.masks.strength();
+        if std == 0.0 || !self.training.is_enabled() || !input.device().is_autodiff() {
+            return input;
+        }
+        let noise = noise_like(&input, std, &self.masks);
+        input + noise
+    }
+}
+
+fn noise_like<const D: usize>(like: &Tensor<D>, std: f64, masks: &MaskSource) -> Tensor<D> {
+    let shape = like.dims();
+    let draws = masks.normals(shape.iter().product()).into_iter();
+    let draws = draws.map(|draw| (f64::from(draw) * std) as f32).collect();
+    constant(draws, shape, &like.device(), like.dtype())
+}
+
+/// Configuration of [`WeightNoise`].
+#[derive(Config, Debug)]
+pub struct WeightNoiseConfig {
+    /// Standard deviation, at least 0.
+    pub std: f64,
+}
+
+impl WeightNoiseConfig {
+    /// Checks the deviation.
+    ///
+    /// # Errors
+    /// When `std` is negative, NaN or infinite.
+    pub fn init(&self, masks: &MaskSource) -> Result<WeightNoise, ConfigError> {
+        Ok(WeightNoise { std: check::non_negative("std", self.std)?, masks: masks.clone() })
+    }
+}
+
+/// Gives a module whose weights carry normal noise, for one forward pass.
+///
+/// Gradients flow to the module that was given, so `GradientsParams::from_grads` takes that one. Only trainable
+/// weights are touched; frozen ones and evaluation stay as they are.
+#[derive(Debug, Clone)]
+pub struct WeightNoise {
+    std: f64,
+    masks: MaskSource,
+}
+
+impl WeightNoise {
+    /// `module` with noisy weights.
+    #[must_use]
+    pub fn apply<M: Module>(&self, module: &M) -> M {
+        struct Add<'a> {
+            noise: &'a WeightNoise,
+            path: PathStack,
+        }
+        impl ModuleMapper for Add<'_> {
+            fn enter_module(&mut self, name: &str, container: &str) {
+                self.path.enter(name, container);
+            }
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.exit();
+            }
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let std = self.noise.std * self.noise.masks.strength();
+                let skipped = std == 0.0 || self.path.role(D) != Role::Weight;
+                if skipped || !param.is_require_grad() {
+                    return param;
+                }
+                param.map(|weight| {
+                    let noise = noise_like(&weight, std, &self.noise.masks);
+                    weight + noise
+                })
+            }
+        }
+        // A lazy parameter is drawn first, so that both modules have the same weights.
+        let _ = firebrick_backend::parameters(module);
+        module.clone().map(&mut Add { noise: self, path: PathStack::default() })
+    }
+}
+
+/// Configuration of [`GradientNoise`].
+#[derive(Config, Debug)]
+pub struct GradientNoiseConfig {
+    /// Variance at step 0, at least 0; 0.01, 0.3 and 1 in the paper.
+    #[config(default = 0.01)]
+    pub eta: f64,
+    /// Exponent of the decay, at least 0.
+    #[config(default = 0.55)]
+    pub gamma: f64,
+}
+
+impl GradientNoiseConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// When one is negative, NaN or infinite.
+    pub fn init(&self, masks: &MaskSource) -> Result<GradientNoise, ConfigError> {
+        Ok(GradientNoise {
+            eta: check::non_negative("eta", self.eta)?,
+            gamma: check::non_negative("gamma", self.gamma)?,
+            masks: masks.clone(),
+        })
+    }
+}
+
+/// Adds normal noise to gradients, less from step to step.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{GradientNoiseConfig, MaskSource};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 2).init(&device);
+/// let loss = layer.forward(Tensor::<2>::ones([4, 3], &device)).sum();
+/// let mut gradients = GradientsParams::from_grads(loss.backward(), &layer);
+/// let noise = GradientNoiseConfig::new().init(&MaskSource::named(Seed(7), "gradient noise"))?;
+/// noise.add(&layer, &mut gradients, 0); // after clipping, before the optimizer's step
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct GradientNoise {
+    eta: f64,
+    gamma: f64,
+    masks: MaskSource,
+}
+
+impl GradientNoise {
+    /// Standard deviation at `step`, counted from 0.
+    #[must_use]
+    pub fn deviation(&self, step: u64) -> f64 {
+        (self.eta / (1.0 + step as f64).powf(self.gamma)).sqrt()
+    }
+
+    /// Adds noise to every gradient of `model` that is there.
+    pub fn add<M: Module>(&self, model: &M, gradients: &mut GradientsParams, step: u64) {
+        struct Add<'a> {
+            gradients: &'a mut GradientsParams,
+            seen: std::collections::HashSet<burn::module::ParamId>,
+            std: f64,
+            masks: &'a MaskSource,
+        }
+        impl ModuleVisitor for Add<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !self.seen.insert(param.id) {
+                    return;
+                }
+                if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+                    let noise = noise_like(&gradient, self.std, self.masks);
+                    self.gradients.register::<D>(param.id, gradient + noise);
+                }
+            }
+        }
+        let std = self.deviation(step);
+        if std > 0.0 {
+            let seen = std::collections::HashSet::new();
+            model.visit(&mut Add { gradients, seen, std, masks: &self.masks });
+        }
+    }
+}
+
+/// Configuration of [`LabelNoise`].
+#[derive(Config, Debug)]
+pub struct LabelNoiseConfig {
+    /// Probability of a wrong label, in [0, 1).
+    pub prob: f64,
+    /// Number of classes, at least 2.
+    pub classes: usize,
+}
+
+impl LabelNoiseConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// When `prob` is outside [0, 1) or `classes` below 2.
+    pub fn init(&self, masks: &MaskSource) -> Result<LabelNoise, ConfigError> {
+        Ok(LabelNoise {
+            prob: check::range("prob", self.prob, 0.0..1.0)?,
+            classes: check::at_least("classes", self.classes, 2)?,
+            masks: masks.clone(),
+        })
+    }
+}
+
+/// Replaces labels by another class at random; for training labels only.
+#[derive(Debug, Clone)]
+pub struct LabelNoise {
+    prob: f64,
+    classes: usize,
+    masks: MaskSource,
+}
+
+impl LabelNoise {
+    /// The labels `[n]` with noise.
+    ///
+    /// # Errors
+    /// When a label is outside the classes.
+    pub fn apply(&self, labels: Tensor<1, Int>) -> Result<Tensor<1, Int>, RegularizeError> {
+        let device = labels.device();
+        let labels = read_labels(labels, self.classes)?;
+        let draws = self.masks.uniforms(2 * labels.len());
+        let others = (self.classes - 1) as f64;
+        let noisy: Vec<i64> = labels
+            .iter()
+            .zip(draws.chunks(2))
+            .map(|(&label, draw)| {
+                let shift = if draw[0] < self.prob { 1 + (draw[1] * others) as usize } else { 0 };
+                ((label + shift) % self.classes) as i64
+            })
+            .collect();
+        let count = noisy.len();
+        Ok(Tensor::from_data(TensorData::new(noisy, [count]), &device))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{BatchNormConfig, LinearConfig};
+    use burn::tensor::Device;
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.try_to_vec_as().expect("reads")
+    }
+
+    #[test]
+    fn input_noise_has_its_moments_in_training_and_is_off_in_evaluation() {
+        for device in devices() {
+            let n = 1_000_000usize;
+            let device = device.autodiff();
+            let layer = InputNoiseConfig::new(0.5).init(&MaskSource::new(Seed(1))).expect("valid");
+            let noise = read(layer.forward(Tensor::<1>::zeros([n], &device)));
+            let mean = noise.iter().sum::<f64>() / n as f64;
+            let variance = noise.iter().map(|x| x * x).sum::<f64>() / n as f64;
+            assert!(mean.abs() < 5.0 * 0.5 / (n as f64).sqrt());
+            assert!((variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n as f64).sqrt());
+            let zeros = Tensor::<1>::zeros([4], &device);
+            assert_eq!(read(layer.valid().forward(zeros.clone())), [0.0; 4]);
+            assert_ne!(read(layer.valid().train().forward(zeros)), [0.0; 4]);
+            assert!(InputNoiseConfig::new(-1.0).init(&MaskSource::new(Seed(1))).is_err());
+        }
+    }
+
+    #[test]
+    fn weight_noise_touches_weights_alone_and_gradients_reach_the_original() {
+        let device = Device::flex().autodiff();
+        let model = (LinearConfig::new(3, 2).init(&device), BatchNormConfig::new(2).init(&device));
+        let noise = WeightNoiseConfig::new(0.1).init(&MaskSource::new(Seed(2))).expect("valid");
+        let noisy = noise.apply(&model);
+        assert_ne!(read(noisy.0.weight.val()), read(model.0.weight.val()));
+        let bias = |model: &(burn::nn::Linear, burn::nn::BatchNorm)| {
+            model.0.bias.as_ref().map(|bias| read(bias.val()))
+        };
+        assert_eq!(bias(&noisy), bias(&model));
+        assert_eq!(read(noisy.1.gamma.val()), [1.0; 2]);
+        let loss = noisy.0.forward(Tensor::<2>::ones([1, 3], &device)).sum();
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        assert!(gradients.get::<2>(model.0.weight.id).is_some());
+        let valid = (model.0.valid(), model.1.valid());
+        assert_eq!(read(noise.apply(&valid).0.weight.val()), read(model.0.weight.val()));
+    }
+
+    #[test]
+    fn gradient_noise_decays_by_its_law() {
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(100, 100).with_bias(false).init(&device);
+        let noise = GradientNoiseConfig::new().with_eta(0.3);
+        let noise = noise.init(&MaskSource::new(Seed(3))).expect("valid");
+        for step in [0u64, 99] {
+            let loss = (layer.weight.val() * 0.0).sum();
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &layer);
+            noise.add(&layer, &mut gradients, step);
+            let found = read(gradients.get::<2>(layer.weight.id).expect("still there"));
+            let variance = found.iter().map(|g| g * g).sum::<f64>() / 1e4;
+            let expected = 0.3 / (1.0 + step as f64).powf(0.55);
+            assert!((variance - expected).abs() < 5.0 * expected * (2.0 / 1e4f64).sqrt());
+        }
+        assert!(
+            GradientNoiseConfig::new().with_gamma(-1.0).init(&MaskSource::new(Seed(3))).is_err()
+        );
+    }
+
+    #[test]
+    fn label_noise_goes_to_every_other_class_alike() {
+        for device in devices() {
+            let n = 100_000usize;
+            let noise =
+                LabelNoiseConfig::new(0.3, 4).init(&MaskSource::new(Seed(4))).expect("valid");
+            let labels = Tensor::<1, Int>::ones([n], &device);
+            let noisy: Vec<i64> =
+                noise.apply(labels).expect("valid").try_to_vec_as().expect("reads");
+            let share =
+                |class: i64| noisy.iter().filter(|&&l| l == class).count() as f64 / n as f64;
+            for (class, expected) in [(0, 0.1f64), (1, 0.7), (2, 0.1), (3, 0.1)] {
+                let bound = 5.0 * (expected * (1.0 - expected) / n as f64).sqrt();
+                assert!((share(class) - expected).abs() < bound, "{class}: {}", share(class));
+            }
+            let outside = noise.apply(Tensor::<1, Int>::full([1], 4, &device));
+            assert!(matches!(outside, Err(RegularizeError::Label { label: 4, .. })));
+            assert!(LabelNoiseConfig::new(0.3, 1).init(&MaskSource::new(Seed(4))).is_err());
+        }
+    }
+}
