@@ -201,6 +201,7 @@ fn choice(summary: &Summary) -> String {
         "hidden layers",
         "dropout",
         "weight decay",
+        "label smoothing",
         "optimizer",
         "learning rate",
     ];
@@ -233,7 +234,7 @@ fn row(summary: &Summary, candidate: &CandidateSummary) -> String {
     };
     format!(
         "<tr{}><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{gap}</td><td>{loss}</td><td>{}</td>\
-         <td>{} × {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+         <td>{} × {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
         if chosen { " class=\"chosen\"" } else { "" },
         rates(&candidate.train_error),
         rates(&candidate.validation_error),
@@ -242,6 +243,7 @@ fn row(summary: &Summary, candidate: &CandidateSummary) -> String {
         candidate.width,
         candidate.dropout,
         candidate.weight_decay,
+        candidate.label_smoothing,
         escape(&candidate.optimizer),
         candidate.learning_rate,
     )

@@ -293,7 +293,7 @@ pub(super) fn gradients(summary: &Summary) -> String {
             summary.gradients.records.iter().filter_map(point).collect()
         })
         .collect();
-    let reduced: Vec<Vec<(f64, f64, f64, f64)>> = series.iter().map(|s| buckets(s, 90)).collect();
+    let reduced: Vec<Vec<(f64, f64, f64, f64)>> = series.iter().map(|s| buckets(s, 60)).collect();
     let y = Scale::log(reduced.iter().flatten().flat_map(|b| [b.1, b.3]));
     let last = series.iter().flatten().map(|p| p.0).fold(1.0, f64::max);
     let mut chart = Chart::new(
@@ -329,17 +329,20 @@ pub(super) fn gradients(summary: &Summary) -> String {
     figure(title, &caption, &legend, &drawing)
 }
 
-/// At most `most` groups of neighbours as (x, least, median, greatest), without what has no logarithm.
+/// Some `most` groups of neighbours as (x, least, median, greatest), without what has no logarithm; so few
+/// points that they can be drawn one by one stay alone.
 fn buckets(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64, f64, f64)> {
     let good: Vec<(f64, f64)> =
         points.iter().copied().filter(|(_, y)| y.is_finite() && *y > 0.0).collect();
-    good.chunks(good.len().div_ceil(most).max(1))
+    let size = if good.len() <= most { 1 } else { good.len().div_ceil(most).max(3) };
+    good.chunks(size)
         .map(|group| {
             let mut sorted: Vec<f64> = group.iter().map(|p| p.1).collect();
             sorted.sort_by(f64::total_cmp);
-            let at = |index: usize| sorted[index.min(sorted.len() - 1)];
+            let last = sorted.len() - 1;
             let x = group.iter().map(|p| p.0).sum::<f64>() / group.len() as f64;
-            (x, at(0), at(sorted.len() / 2), at(sorted.len()))
+            let median = 0.5 * sorted[last / 2] + 0.5 * sorted[sorted.len() / 2];
+            (x, sorted[0], median, sorted[last])
         })
         .collect()
 }

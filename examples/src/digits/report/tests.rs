@@ -18,6 +18,7 @@ fn candidate(name: &str, parameters: usize, train: f64, held: f64) -> CandidateS
         width: 64,
         dropout: 0.2,
         weight_decay: 1e-4,
+        label_smoothing: 0.1,
         optimizer: "AdamW".into(),
         learning_rate: 3e-3,
         train_error: spread(train),
