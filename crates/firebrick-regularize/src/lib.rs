@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod augment;
 mod constraint;
 mod dropout;
 mod error;
@@ -14,6 +15,7 @@ mod sample;
 mod target;
 mod units;
 
+pub use augment::*;
 pub use constraint::{
     GroupLasso, GroupLassoConfig, LassoGroups, MaxNorm, MaxNormConfig, NonNegative, Projection,
     ProximalL1, ProximalL1Config, UnitNorm, UnitNormConfig,

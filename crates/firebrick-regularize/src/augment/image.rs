@@ -1,0 +1,464 @@
+//! Random changes of images, one after the other.
+//!
+//! # Sources
+//! P. Y. Simard, D. Steinkraus, J. C. Platt, ICDAR 2003 (elastic); Z. Zhong et al., "Random erasing data
+//! augmentation", AAAI 2020; T. DeVries, G. W. Taylor, "Cutout", 2017. Geometry and photometry as in torchvision:
+//! bilinear, zero outside, values in [0, 1].
+
+use super::kernel::{self, Size};
+use super::{between, each_sample};
+use crate::{MaskSource, RegularizeError};
+use burn::tensor::Tensor;
+use firebrick_core::{ConfigError, Philox, check};
+use serde::{Deserialize, Serialize};
+
+/// One random change; its numbers are the ranges that parameters are drawn from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ImageOp {
+    /// By whole pixels, up to `max` each way: padding with zeros and cropping at random.
+    Shift {
+        /// Largest shift in pixels.
+        max: usize,
+    },
+    /// A part of the image, at random, stretched to the whole.
+    Crop {
+        /// Smallest share of the area, in (0, 1].
+        min_area: f64,
+    },
+    /// Left and right change places.
+    FlipHorizontal,
+    /// Up and down change places.
+    FlipVertical,
+    /// By up to `degrees` each way, counter-clockwise or clockwise.
+    Rotate {
+        /// Largest angle, at least 0.
+        degrees: f64,
+    },
+    /// Rotation, translation, scale and shear together.
+    Affine {
+        /// Largest angle, at least 0.
+        degrees: f64,
+        /// Largest translation as a share of the side, in [0, 1].
+        translate: f64,
+        /// Smallest and largest scale, above 0.
+        scale: (f64, f64),
+        /// Largest shear along x in degrees, in [0, 90).
+        shear: f64,
+    },
+    /// A smooth random field of displacements.
+    Elastic {
+        /// Factor on the smoothed field, in pixels, at least 0.
+        alpha: f64,
+        /// Deviation of the smoothing in pixels, above 0.
+        sigma: f64,
+    },
+    /// A box of random area and aspect becomes 0.
+    Erase {
+        /// Smallest and largest share of the area, in (0, 1); 0.02 and 0.33 are usual.
+        area: (f64, f64),
+        /// Smallest and largest aspect ratio, above 0; 0.3 and 3.3 are usual.
+        aspect: (f64, f64),
+    },
+    /// A square around a random pixel becomes 0; at the border, and where it is larger than the image, it is cut.
+    Cutout {
+        /// Side in pixels, at least 1.
+        size: usize,
+    },
+    /// Times a factor in `1 -+ max`, kept in [0, 1].
+    Brightness {
+        /// Largest change, at least 0.
+        max: f64,
+    },
+    /// Away from the mean by a factor in `1 -+ max`, kept in [0, 1].
+    Contrast {
+        /// Largest change, at least 0.
+        max: f64,
+    },
+    /// Plus normal noise.
+    Noise {
+        /// Standard deviation, at least 0.
+        std: f64,
+    },
+}
+
+impl ImageOp {
+    fn check(&self) -> Result<(), ConfigError> {
+        let ordered = |field: &str, (low, high): (f64, f64)| {
+            if low <= high {
+                Ok(())
+            } else {
+                Err(ConfigError::new(field, format!("({low}, {high})"), "(low, high)"))
+            }
+        };
+        match *self {
+            Self::Shift { .. } | Self::FlipHorizontal | Self::FlipVertical => Ok(()),
+            Self::Crop { min_area } => {
+                check::positive("min_area", min_area)?;
+                check::range("min_area", min_area, 0.0..=1.0).map(drop)
+            }
+            Self::Rotate { degrees } => check::non_negative("degrees", degrees).map(drop),
+            Self::Affine { degrees, translate, scale, shear } => {
+                check::non_negative("degrees", degrees)?;
+                check::range("translate", translate, 0.0..=1.0)?;
+                check::positive("scale", scale.0)?;
+                check::positive("scale", scale.1)?;
+                check::range("shear", shear, 0.0..90.0)?;
+                ordered("scale", scale)
+            }
+            Self::Elastic { alpha, sigma } => {
+                check::non_negative("alpha", alpha)?;
+                check::range("sigma", sigma, 0.0..=1000.0)?;
+                check::positive("sigma", sigma).map(drop)
+            }
+            Self::Erase { area, aspect } => {
+                for end in [area.0, area.1] {
+                    check::positive("area", end)?;
+                    check::range("area", end, 0.0..1.0)?;
+                }
+                check::positive("aspect", aspect.0)?;
+                check::positive("aspect", aspect.1)?;
+                ordered("area", area)?;
+                ordered("aspect", aspect)
+            }
+            Self::Cutout { size } => check::at_least("size", size, 1).map(drop),
+            Self::Brightness { max } | Self::Contrast { max } => {
+                check::non_negative("max", max).map(drop)
+            }
+            Self::Noise { std } => check::non_negative("std", std).map(drop),
+        }
+    }
+
+    /// Draws the parameters and changes one image.
+    pub(crate) fn apply(&self, image: &mut [f32], size: Size, generator: &mut Philox) {
+        let Size { h, w, .. } = size;
+        match *self {
+            Self::Shift { max } => {
+                let mut draw = || generator.below(2 * max as u64 + 1) as i64 - max as i64;
+                let (down, right) = (draw(), draw());
+                kernel::shift(image, size, down, right);
+            }
+            Self::Crop { min_area } => {
+                let side = between(generator, min_area, 1.0).sqrt();
+                let room = |length: usize| (1.0 - side) * length as f64 / 2.0;
+                let tx = between(generator, -room(w), room(w));
+                let ty = between(generator, -room(h), room(h));
+                kernel::affine(image, size, [side, 0.0, tx, 0.0, side, ty]);
+            }
+            Self::FlipHorizontal => kernel::flip_horizontal(image, size),
+            Self::FlipVertical => kernel::flip_vertical(image, size),
+            Self::Rotate { degrees } => {
+                let angle = between(generator, -degrees, degrees);
+                kernel::affine(image, size, kernel::inverse_affine(angle, [0.0; 2], 1.0, [0.0; 2]));
+            }
+            Self::Affine { degrees, translate, scale, shear } => {
+                let angle = between(generator, -degrees, degrees);
+                let move_by = [w, h].map(|side| {
+                    let room = translate * side as f64;
+                    between(generator, -room, room).round()
+                });
+                let factor = between(generator, scale.0, scale.1);
+                let shear = [between(generator, -shear, shear), 0.0];
+                kernel::affine(image, size, kernel::inverse_affine(angle, move_by, factor, shear));
+            }
+            Self::Elastic { alpha, sigma } => {
+                let mut field = || {
+                    let mut field: Vec<f32> =
+                        (0..h * w).map(|_| between(generator, -1.0, 1.0) as f32).collect();
+                    kernel::smooth(&mut field, h, w, sigma);
+                    field
+                };
+                let (dx, dy) = (field(), field());
+                let (cx, cy) = ((w as f32 - 1.0) / 2.0, (h as f32 - 1.0) / 2.0);
+                let alpha = alpha as f32;
+                kernel::warp(image, size, |x, y| {
+                    let at = y * w + x;
+                    (x as f32 - cx + alpha * dx[at], y as f32 - cy + alpha * dy[at])
+                });
+            }
+            Self::Erase { area, aspect } => {
+                // Ten tries to find a box that fits, as torchvision makes.
+                for _ in 0..10 {
+                    let target = between(generator, area.0, area.1) * (h * w) as f64;
+                    let ratio = between(generator, aspect.0.ln(), aspect.1.ln()).exp();
+                    let rows = (target * ratio).sqrt().round() as usize;
+                    let columns = (target / ratio).sqrt().round() as usize;
+                    if rows < h && columns < w {
+                        let top = generator.below((h - rows + 1) as u64) as usize;
+                        let left = generator.below((w - columns + 1) as u64) as usize;
+                        kernel::erase(image, size, top..top + rows, left..left + columns);
+                        return;
+                    }
+                }
+            }
+            Self::Cutout { size: side } => {
+                let (y, x) =
+                    (generator.below(h as u64) as usize, generator.below(w as u64) as usize);
+                let span = |at: usize| at.saturating_sub(side / 2)..(at + side - side / 2);
+                kernel::erase(image, size, span(y), span(x));
+            }
+            Self::Brightness { max } => {
+                let factor = between(generator, (1.0 - max).max(0.0), 1.0 + max);
+                kernel::brightness(image, factor);
+            }
+            Self::Contrast { max } => {
+                let factor = between(generator, (1.0 - max).max(0.0), 1.0 + max);
+                kernel::contrast(image, size, factor);
+            }
+            Self::Noise { std } => {
+                image.iter_mut().for_each(|value| *value += (std * generator.normal()) as f32);
+            }
+        }
+    }
+}
+
+/// The user's word on what a step does to the label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelEffect {
+    /// The label holds for the changed image.
+    Preserves,
+    /// It may not.
+    Changes,
+}
+
+/// One step of an augmentation: a change, how often, and what it does to the label.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The change.
+    pub op: ImageOp,
+    /// Probability that a sample undergoes it, in [0, 1].
+    pub prob: f64,
+    /// What it does to the label.
+    pub effect: LabelEffect,
+}
+
+impl Step {
+    /// A step that is declared to preserve the label, for every sample.
+    #[must_use]
+    pub fn preserving(op: ImageOp) -> Self {
+        Self { op, prob: 1.0, effect: LabelEffect::Preserves }
+    }
+
+    /// A step that may change the label, for every sample.
+    #[must_use]
+    pub fn changing(op: ImageOp) -> Self {
+        Self { op, prob: 1.0, effect: LabelEffect::Changes }
+    }
+
+    /// The same step for a sample with this probability.
+    #[must_use]
+    pub fn with_prob(self, prob: f64) -> Self {
+        Self { prob, ..self }
+    }
+}
+
+/// Steps that a batch of images goes through.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{ImageAugment, ImageOp, MaskSource, Step};
+///
+/// let steps = vec![
+///     Step::preserving(ImageOp::Shift { max: 2 }),
+///     Step::preserving(ImageOp::Rotate { degrees: 10.0 }).with_prob(0.5),
+///     Step::changing(ImageOp::FlipHorizontal).with_prob(0.5), // of digits
+/// ];
+/// let augment = ImageAugment::new(steps, &MaskSource::new(Seed(7)))?;
+/// let images = Tensor::<4>::ones([4, 1, 8, 8], &Device::flex());
+/// assert_eq!(augment.images(images.clone())?.dims(), [4, 1, 8, 8]);
+/// assert!(augment.labelled(images).is_err()); // a mirrored digit has no label
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ImageAugment {
+    steps: Vec<Step>,
+    masks: MaskSource,
+}
+
+impl ImageAugment {
+    /// Checks the steps; draws come from `masks`.
+    ///
+    /// # Errors
+    /// When a probability or a range is wrong.
+    pub fn new(steps: Vec<Step>, masks: &MaskSource) -> Result<Self, ConfigError> {
+        for step in &steps {
+            check::range("prob", step.prob, 0.0..=1.0)?;
+            step.op.check()?;
+        }
+        Ok(Self { steps, masks: masks.clone() })
+    }
+
+    /// Changes images `[n, c, h, w]`.
+    ///
+    /// # Errors
+    /// When the images cannot be read from their device.
+    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+        let [_, c, h, w] = images.dims();
+        let size = Size { c, h, w };
+        each_sample(images, &self.masks, |image, generator| {
+            for step in &self.steps {
+                if generator.uniform() < step.prob {
+                    step.op.apply(image, size, generator);
+                }
+            }
+        })
+    }
+
+    /// Changes images whose labels are used afterwards.
+    ///
+    /// # Errors
+    /// When a step is declared to change labels, or as [`images`](Self::images).
+    pub fn labelled(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+        if self.steps.iter().any(|step| step.effect == LabelEffect::Changes && step.prob > 0.0) {
+            return Err(RegularizeError::Refused(
+                "a step of this augmentation is declared to change labels: use it on unlabelled images, or declare it as label-preserving",
+            ));
+        }
+        self.images(images)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    const SIZE: Size = Size { c: 1, h: 3, w: 4 };
+
+    fn picture() -> Vec<f32> {
+        (1..=12).map(|v| v as f32 / 12.0).collect()
+    }
+
+    fn augment(op: ImageOp) -> ImageAugment {
+        ImageAugment::new(vec![Step::preserving(op)], &MaskSource::new(Seed(3))).expect("valid")
+    }
+
+    fn run(op: ImageOp, n: usize, c: usize, h: usize, w: usize) -> Vec<Vec<f32>> {
+        let values: Vec<f32> =
+            (0..c * h * w).map(|v| (v + 1) as f32 / (c * h * w) as f32).collect();
+        let data = TensorData::new(values.repeat(n), [n, c, h, w]);
+        let output = augment(op).labelled(Tensor::from_data(data, &Device::flex())).expect("runs");
+        let output: Vec<f32> = output.try_to_vec_as().expect("reads");
+        output.chunks(c * h * w).map(<[f32]>::to_vec).collect()
+    }
+
+    #[test]
+    fn flips_and_shifts_by_hand() {
+        let mut image = picture();
+        kernel::flip_horizontal(&mut image, SIZE);
+        assert_eq!(image[..4], [4. / 12., 3. / 12., 2. / 12., 1. / 12.]);
+        kernel::flip_horizontal(&mut image, SIZE);
+        kernel::flip_vertical(&mut image, SIZE);
+        assert_eq!(image[..4], picture()[8..]);
+        assert_eq!(image[4..8], picture()[4..8]);
+        let mut image = picture();
+        kernel::shift(&mut image, SIZE, 1, -1);
+        assert_eq!(
+            image,
+            [0., 0., 0., 0., 2. / 12., 3. / 12., 4. / 12., 0., 6. / 12., 7. / 12., 8. / 12., 0.]
+        );
+    }
+
+    #[test]
+    fn affine_moves_by_whole_pixels_and_turns_by_right_angles_exactly() {
+        let mut moved = picture();
+        kernel::affine(&mut moved, SIZE, kernel::inverse_affine(0.0, [-1.0, 1.0], 1.0, [0.0; 2]));
+        let mut shifted = picture();
+        kernel::shift(&mut shifted, SIZE, 1, -1);
+        assert!(moved.iter().zip(&shifted).all(|(a, b)| (a - b).abs() < 1e-6));
+        let square = Size { c: 1, h: 3, w: 3 };
+        let mut turned: Vec<f32> = (1..=9).map(|v| v as f32).collect();
+        kernel::affine(&mut turned, square, kernel::inverse_affine(90.0, [0.0; 2], 1.0, [0.0; 2]));
+        let clockwise = [7., 4., 1., 8., 5., 2., 9., 6., 3.];
+        assert!(turned.iter().zip(clockwise).all(|(a, b)| (a - b).abs() < 1e-4), "{turned:?}");
+    }
+
+    #[test]
+    fn every_op_keeps_shape_and_finite_values_on_odd_small_and_empty_images() {
+        let ops = [
+            ImageOp::Shift { max: 9 },
+            ImageOp::Crop { min_area: 0.3 },
+            ImageOp::FlipHorizontal,
+            ImageOp::FlipVertical,
+            ImageOp::Rotate { degrees: 180.0 },
+            ImageOp::Affine { degrees: 30.0, translate: 0.3, scale: (0.5, 2.0), shear: 20.0 },
+            ImageOp::Elastic { alpha: 5.0, sigma: 2.0 },
+            ImageOp::Erase { area: (0.02, 0.33), aspect: (0.3, 3.3) },
+            ImageOp::Cutout { size: 50 },
+            ImageOp::Brightness { max: 0.5 },
+            ImageOp::Contrast { max: 0.5 },
+            ImageOp::Noise { std: 0.1 },
+        ];
+        for device in devices() {
+            for op in &ops {
+                for shape in [[2, 3, 5, 4], [1, 1, 1, 1], [0, 3, 8, 8], [2, 1, 0, 4]] {
+                    let output = augment(op.clone()).images(Tensor::ones(shape, &device));
+                    let output = output.expect("defined");
+                    assert_eq!(output.dims(), shape, "{op:?}");
+                    let values: Vec<f32> = output.try_to_vec_as().expect("reads");
+                    assert!(values.iter().all(|v| v.is_finite()), "{op:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn samples_differ_and_the_seed_repeats_them() {
+        let first = run(ImageOp::Rotate { degrees: 45.0 }, 4, 1, 7, 7);
+        assert_eq!(first, run(ImageOp::Rotate { degrees: 45.0 }, 4, 1, 7, 7));
+        assert_ne!(first[0], first[1]);
+        // A smaller batch gives its samples the same changes.
+        assert_eq!(run(ImageOp::Rotate { degrees: 45.0 }, 2, 1, 7, 7), first[..2]);
+    }
+
+    #[test]
+    fn shifts_are_uniform_and_steps_follow_their_probability() {
+        // 5 x 5 shifts of a 6 x 6 image: 24 degrees of freedom, 0.9999 quantile 56.9.
+        let mut counts = std::collections::BTreeMap::new();
+        for image in run(ImageOp::Shift { max: 2 }, 5000, 1, 6, 6) {
+            *counts.entry(image.iter().map(|v| v.to_bits()).collect::<Vec<_>>()).or_insert(0u32) +=
+                1;
+        }
+        assert_eq!(counts.len(), 25);
+        let chi: f64 = counts.values().map(|&c| (f64::from(c) - 200.0).powi(2) / 200.0).sum();
+        assert!(chi < 56.9, "{chi}");
+        let step = Step::preserving(ImageOp::FlipHorizontal).with_prob(0.3);
+        let flips = ImageAugment::new(vec![step], &MaskSource::new(Seed(4))).expect("valid");
+        let data = TensorData::new([0f32, 1.0].repeat(10_000), [10_000, 1, 1, 2]);
+        let output = flips.images(Tensor::from_data(data, &Device::flex())).expect("runs");
+        let output: Vec<f32> = output.try_to_vec_as().expect("reads");
+        let flipped = output.chunks(2).filter(|image| image[0] == 1.0).count() as f64 / 1e4;
+        assert!((flipped - 0.3).abs() < 5.0 * (0.21f64 / 1e4).sqrt(), "{flipped}");
+    }
+
+    #[test]
+    fn boxes_have_their_areas() {
+        for image in run(ImageOp::Erase { area: (0.1, 0.2), aspect: (0.5, 2.0) }, 200, 2, 20, 20) {
+            let erased = image[..400].iter().filter(|&&v| v == 0.0).count() as f64 / 400.0;
+            // Sides are rounded to whole pixels: 20 percent slack.
+            assert!((0.08..0.24).contains(&erased), "{erased}");
+        }
+        for image in run(ImageOp::Cutout { size: 4 }, 200, 1, 10, 10) {
+            let erased = image.iter().filter(|&&v| v == 0.0).count();
+            assert!((4..=16).contains(&erased), "{erased}");
+        }
+    }
+
+    #[test]
+    fn bad_ranges_are_refused() {
+        let refused = |op| {
+            let step = vec![Step::preserving(op)];
+            ImageAugment::new(step, &MaskSource::new(Seed(0))).expect_err("refused").to_string()
+        };
+        assert_eq!(refused(ImageOp::Cutout { size: 0 }), "`size` must be at least 1, got 0");
+        assert!(refused(ImageOp::Rotate { degrees: f64::NAN }).starts_with("`degrees`"));
+        assert!(refused(ImageOp::Crop { min_area: 0.0 }).starts_with("`min_area`"));
+        let upside = ImageOp::Erase { area: (0.3, 0.1), aspect: (0.3, 3.3) };
+        assert_eq!(refused(upside), "`area` must be (low, high), got (0.3, 0.1)");
+        let step = vec![Step::preserving(ImageOp::FlipVertical).with_prob(1.5)];
+        assert!(ImageAugment::new(step, &MaskSource::new(Seed(0))).is_err());
+    }
+}

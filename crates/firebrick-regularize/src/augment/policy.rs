@@ -1,0 +1,447 @@
+//! Policies that choose among many changes: RandAugment, TrivialAugment, AugMix.
+//!
+//! # Formula
+//! ```text
+//! RandAugment     ops changes in a row, each uniform among 14, all at one magnitude of 31 steps
+//! TrivialAugment  one change, its magnitude uniform among 31 steps of a wider range
+//! AugMix          m x + (1 - m) sum_i w_i chain_i(x)    w ~ Dirichlet(alpha), m ~ Beta(alpha, alpha)
+//! JSD             1/3 sum_i KL(p_i || (p_1 + p_2 + p_3) / 3)
+//! ```
+//! Signed magnitudes take either sign; solarize and posterize run the other way. Images are in [0, 1]. A change of
+//! colour does nothing to an image without three channels.
+//!
+//! # Reference
+//! E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le, "RandAugment", 2020; S. G. Mueller, F. Hutter, "TrivialAugment", ICCV
+//! 2021; D. Hendrycks et al., "AugMix", ICLR 2020. Ranges and 31 magnitudes as in torchvision; AugMix takes ten.
+
+use super::each_sample;
+use super::kernel::{self, Size};
+use crate::sample::{beta, dirichlet};
+use crate::target::same_rows;
+use crate::{MaskSource, RegularizeError};
+use burn::config::Config;
+use burn::tensor::{
+    Tensor,
+    activation::{log_softmax, softmax},
+};
+use firebrick_core::{ConfigError, Philox, check};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Identity,
+    ShearX,
+    ShearY,
+    TranslateX,
+    TranslateY,
+    Rotate,
+    Brightness,
+    Color,
+    Contrast,
+    Sharpness,
+    Posterize,
+    Solarize,
+    AutoContrast,
+    Equalize,
+}
+use Change::*;
+
+const ALL: [Change; 14] = [
+    Identity,
+    ShearX,
+    ShearY,
+    TranslateX,
+    TranslateY,
+    Rotate,
+    Brightness,
+    Color,
+    Contrast,
+    Sharpness,
+    Posterize,
+    Solarize,
+    AutoContrast,
+    Equalize,
+];
+/// AugMix leaves the changes out that its corruption benchmark consists of.
+const AUGMIX: [Change; 9] =
+    [ShearX, ShearY, TranslateX, TranslateY, Rotate, Posterize, Solarize, AutoContrast, Equalize];
+
+/// The largest magnitudes of a policy.
+#[derive(Debug, Clone, Copy)]
+struct Ranges {
+    shear: f64,
+    translate: Reach,
+    degrees: f64,
+    photometric: f64,
+    /// Bits that posterizing leaves at magnitude 0, and how many it takes away at the largest.
+    bits: (u32, u32),
+}
+
+/// How far a translation goes.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    Share(f64),
+    Pixels(f64),
+}
+
+const RAND: Ranges = Ranges {
+    shear: 0.3,
+    translate: Reach::Share(150.0 / 331.0),
+    degrees: 30.0,
+    photometric: 0.9,
+    bits: (8, 4),
+};
+const WIDE: Ranges = Ranges {
+    shear: 0.99,
+    translate: Reach::Pixels(32.0),
+    degrees: 135.0,
+    photometric: 0.99,
+    bits: (8, 6),
+};
+const MIX: Ranges = Ranges {
+    shear: 0.3,
+    translate: Reach::Share(1.0 / 3.0),
+    degrees: 30.0,
+    photometric: 0.9,
+    bits: (4, 4),
+};
+
+/// Applies `change` at `share` of its range, in [0, 1], with a random sign where it has one.
+fn apply(
+    change: Change,
+    share: f64,
+    ranges: Ranges,
+    image: &mut [f32],
+    size: Size,
+    generator: &mut Philox,
+) {
+    let sign = if generator.below(2) == 0 { 1.0 } else { -1.0 };
+    let signed = sign * share;
+    let reach = |side: usize| match ranges.translate {
+        Reach::Share(share) => share * side as f64,
+        Reach::Pixels(pixels) => pixels,
+    };
+    let mut affine = |inverse| kernel::affine(image, size, inverse);
+    match change {
+        Identity => {}
+        // torchvision shears about the corner of the image; here, about its centre.
+        ShearX => affine([1.0, signed * ranges.shear, 0.0, 0.0, 1.0, 0.0]),
+        ShearY => affine([1.0, 0.0, 0.0, signed * ranges.shear, 1.0, 0.0]),
+        TranslateX => affine([1.0, 0.0, -(signed * reach(size.w)).trunc(), 0.0, 1.0, 0.0]),
+        TranslateY => affine([1.0, 0.0, 0.0, 0.0, 1.0, -(signed * reach(size.h)).trunc()]),
+        Rotate => affine(kernel::inverse_affine(signed * ranges.degrees, [0.0; 2], 1.0, [0.0; 2])),
+        Brightness => kernel::brightness(image, 1.0 + signed * ranges.photometric),
+        Color => kernel::saturation(image, size, 1.0 + signed * ranges.photometric),
+        Contrast => kernel::contrast(image, size, 1.0 + signed * ranges.photometric),
+        Sharpness => kernel::sharpness(image, size, 1.0 + signed * ranges.photometric),
+        Posterize => {
+            let taken = (share * f64::from(ranges.bits.1)).round() as u32;
+            kernel::posterize(image, ranges.bits.0 - taken);
+        }
+        Solarize => kernel::solarize(image, 1.0 - share),
+        AutoContrast => kernel::auto_contrast(image, size),
+        Equalize => kernel::equalize(image, size),
+    }
+}
+
+fn any(changes: &[Change], generator: &mut Philox) -> Change {
+    changes[generator.below(changes.len() as u64) as usize]
+}
+
+fn size_of(images: &Tensor<4>) -> Size {
+    let [_, c, h, w] = images.dims();
+    Size { c, h, w }
+}
+
+/// Configuration of [`RandAugment`].
+#[derive(Config, Debug)]
+pub struct RandAugmentConfig {
+    /// Changes in a row.
+    #[config(default = 2)]
+    pub ops: usize,
+    /// Magnitude, in [0, 30].
+    #[config(default = 9)]
+    pub magnitude: usize,
+}
+
+impl RandAugmentConfig {
+    /// Checks the values; draws come from `masks`.
+    ///
+    /// # Errors
+    /// When `magnitude` is above 30.
+    pub fn init(&self, masks: &MaskSource) -> Result<RandAugment, ConfigError> {
+        if self.magnitude > 30 {
+            return Err(ConfigError::new("magnitude", self.magnitude, "in [0, 30]"));
+        }
+        Ok(RandAugment { ops: self.ops, share: self.magnitude as f64 / 30.0, masks: masks.clone() })
+    }
+}
+
+/// A number of random changes of one magnitude.
+///
+/// The caller declares with it that all fourteen preserve labels.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, RandAugmentConfig};
+///
+/// let augment = RandAugmentConfig::new().init(&MaskSource::new(Seed(7)))?;
+/// let images = Tensor::<4>::full([4, 3, 8, 8], 0.5, &Device::flex());
+/// assert_eq!(augment.images(images)?.dims(), [4, 3, 8, 8]);
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RandAugment {
+    ops: usize,
+    share: f64,
+    masks: MaskSource,
+}
+
+impl RandAugment {
+    /// Changes images `[n, c, h, w]` in [0, 1].
+    ///
+    /// # Errors
+    /// When the images cannot be read from their device.
+    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+        let size = size_of(&images);
+        each_sample(images, &self.masks, |image, generator| {
+            for _ in 0..self.ops {
+                apply(any(&ALL, generator), self.share, RAND, image, size, generator);
+            }
+        })
+    }
+}
+
+/// One random change of random magnitude: nothing to tune.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, TrivialAugment};
+///
+/// let augment = TrivialAugment::new(&MaskSource::new(Seed(7)));
+/// let images = Tensor::<4>::full([4, 3, 8, 8], 0.5, &Device::flex());
+/// assert_eq!(augment.images(images)?.dims(), [4, 3, 8, 8]);
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TrivialAugment {
+    masks: MaskSource,
+}
+
+impl TrivialAugment {
+    /// Draws come from `masks`.
+    #[must_use]
+    pub fn new(masks: &MaskSource) -> Self {
+        Self { masks: masks.clone() }
+    }
+
+    /// Changes images `[n, c, h, w]` in [0, 1].
+    ///
+    /// # Errors
+    /// When the images cannot be read from their device.
+    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+        let size = size_of(&images);
+        each_sample(images, &self.masks, |image, generator| {
+            let change = any(&ALL, generator);
+            let share = generator.below(31) as f64 / 30.0;
+            apply(change, share, WIDE, image, size, generator);
+        })
+    }
+}
+
+/// Configuration of [`AugMix`].
+#[derive(Config, Debug)]
+pub struct AugMixConfig {
+    /// Largest of the ten magnitudes that is drawn, in [1, 10].
+    #[config(default = 3)]
+    pub severity: usize,
+    /// Number of chains, at least 1.
+    #[config(default = 3)]
+    pub width: usize,
+    /// Parameter of the Dirichlet and Beta distributions, above 0.
+    #[config(default = 1.0)]
+    pub alpha: f64,
+}
+
+impl AugMixConfig {
+    /// Checks the values; draws come from `masks`.
+    ///
+    /// # Errors
+    /// When `severity` is outside [1, 10], `width` 0, or `alpha` not above 0.
+    pub fn init(&self, masks: &MaskSource) -> Result<AugMix, ConfigError> {
+        if !(1..=10).contains(&self.severity) {
+            return Err(ConfigError::new("severity", self.severity, "in [1, 10]"));
+        }
+        Ok(AugMix {
+            severity: self.severity,
+            width: check::at_least("width", self.width, 1)?,
+            alpha: check::positive("alpha", self.alpha)?,
+            masks: masks.clone(),
+        })
+    }
+}
+
+/// A convex mixture of an image and chains of one to three changes; see [`jensen_shannon`] for its loss.
+#[derive(Debug, Clone)]
+pub struct AugMix {
+    severity: usize,
+    width: usize,
+    alpha: f64,
+    masks: MaskSource,
+}
+
+impl AugMix {
+    /// Changes images `[n, c, h, w]` in [0, 1].
+    ///
+    /// # Errors
+    /// When the images cannot be read from their device.
+    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+        let size = size_of(&images);
+        each_sample(images, &self.masks, |image, generator| {
+            let own = beta(generator, self.alpha, self.alpha) as f32;
+            let weights = dirichlet(generator, self.alpha, self.width);
+            let mut mixed: Vec<f32> = image.iter().map(|value| own * value).collect();
+            for weight in weights {
+                let mut chain = image.to_vec();
+                for _ in 0..=generator.below(3) {
+                    let share = generator.below(self.severity as u64) as f64 / 9.0;
+                    apply(any(&AUGMIX, generator), share, MIX, &mut chain, size, generator);
+                }
+                let weight = (1.0 - own) * weight as f32;
+                mixed.iter_mut().zip(chain).for_each(|(sum, value)| *sum += weight * value);
+            }
+            image.copy_from_slice(&mixed);
+        })
+    }
+}
+
+/// The Jensen-Shannon divergence of three predictions of one batch from their mean, of shape [1]; AugMix adds 12
+/// times it to the loss.
+///
+/// # Errors
+/// When the shapes differ or the batch is empty.
+pub fn jensen_shannon(
+    clean: Tensor<2>,
+    first: Tensor<2>,
+    second: Tensor<2>,
+) -> Result<Tensor<1>, RegularizeError> {
+    let n = same_rows("the first augmented logits", &clean, &first)? as f64;
+    same_rows("the second augmented logits", &clean, &second)?;
+    let probabilities = [&clean, &first, &second].map(|logits| softmax(logits.clone(), 1));
+    let [p, q, r] = probabilities.clone();
+    // The mean is kept off 0, as in the paper's code, so that its logarithm is finite.
+    let mean = (p + q + r).div_scalar(3.0).clamp(1e-7, 1.0).log();
+    let [a, b, c] = [clean, first, second];
+    let each = [a, b, c]
+        .into_iter()
+        .zip(probabilities)
+        .map(|(logits, p)| (p * (log_softmax(logits, 1) - mean.clone())).sum());
+    let total = each.reduce(|sum, term| sum + term);
+    total.map(|total| total.div_scalar(3.0 * n)).ok_or(RegularizeError::Empty { what: "the batch" })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    fn photo(n: usize, c: usize, device: &Device) -> Tensor<4> {
+        let draws = MaskSource::new(Seed(1)).uniforms(n * c * 64);
+        let values = draws.into_iter().map(|v| v as f32).collect();
+        Tensor::from_data(TensorData::new::<f32, _>(values, [n, c, 8, 8]), device)
+    }
+
+    #[test]
+    fn policies_stay_in_range_repeat_and_take_any_number_of_channels() {
+        for device in devices() {
+            for c in [1, 3, 4] {
+                let images = photo(50, c, &device);
+                let masks = MaskSource::new(Seed(2));
+                let rand = RandAugmentConfig::new().with_magnitude(30).init(&masks).expect("valid");
+                let mix = AugMixConfig::new().with_severity(10).init(&masks).expect("valid");
+                let trivial = TrivialAugment::new(&masks);
+                let all = || {
+                    masks.seek(0);
+                    [
+                        rand.images(images.clone()),
+                        trivial.images(images.clone()),
+                        mix.images(images.clone()),
+                    ]
+                    .map(|out| out.expect("runs").try_to_vec_as::<f32>().expect("reads"))
+                };
+                let first = all();
+                assert!(first.iter().flatten().all(|v| (-1e-6..=1.0 + 1e-6).contains(v)));
+                assert_eq!(first, all());
+                let before: Vec<f32> = images.try_to_vec_as().expect("reads");
+                assert!(first.iter().all(|after| *after != before));
+            }
+        }
+    }
+
+    #[test]
+    fn magnitude_zero_of_the_signed_changes_is_the_identity() {
+        let mut generator = Seed(3).stream("test");
+        let size = Size { c: 3, h: 5, w: 6 };
+        let image: Vec<f32> = (0..90).map(|v| v as f32 / 89.0).collect();
+        for change in [
+            Identity, ShearX, ShearY, TranslateX, TranslateY, Rotate, Brightness, Color, Contrast,
+            Sharpness,
+        ] {
+            let mut changed = image.clone();
+            apply(change, 0.0, RAND, &mut changed, size, &mut generator);
+            assert!(changed.iter().zip(&image).all(|(a, b)| (a - b).abs() < 1e-6), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn photometric_kernels_by_hand() {
+        let mut image = [0.0f32, 0.2, 0.6, 1.0];
+        kernel::solarize(&mut image, 0.5);
+        assert_eq!(image, [0.0, 0.2, 0.39999998, 0.0]);
+        let mut image = [0.2f32, 0.4, 0.4, 0.6];
+        kernel::auto_contrast(&mut image, Size { c: 1, h: 2, w: 2 });
+        assert!(
+            image.iter().zip([0.0, 0.5, 0.5, 1.0]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)
+        );
+        let mut image = [200.0 / 255.0f32, 37.0 / 255.0];
+        kernel::posterize(&mut image, 4);
+        assert_eq!(image, [192.0 / 255.0, 32.0 / 255.0]);
+        let mut image = [0.5f32, 0.9];
+        kernel::brightness(&mut image, 1.5);
+        assert_eq!(image, [0.75, 1.0]);
+        let mut image = [0.2f32, 0.6];
+        kernel::contrast(&mut image, Size { c: 1, h: 1, w: 2 }, 0.5);
+        assert!((image[0] - 0.3).abs() < 1e-6 && (image[1] - 0.5).abs() < 1e-6);
+        let mut flat = [0.5f32; 4];
+        kernel::auto_contrast(&mut flat, Size { c: 1, h: 2, w: 2 });
+        assert_eq!(flat, [0.5; 4]);
+    }
+
+    #[test]
+    fn the_divergence_is_zero_for_equal_and_log_three_for_disjoint_predictions() {
+        let device = Device::flex();
+        let row = |z: [f32; 3]| Tensor::<2>::from_floats([z], &device);
+        let same = jensen_shannon(row([1.0, 0.0, 2.0]), row([1.0, 0.0, 2.0]), row([1.0, 0.0, 2.0]));
+        assert!(same.expect("valid").into_scalar::<f32>().abs() < 1e-6);
+        let apart =
+            jensen_shannon(row([50.0, 0.0, 0.0]), row([0.0, 50.0, 0.0]), row([0.0, 0.0, 50.0]));
+        let apart: f64 = apart.expect("valid").into_scalar();
+        assert!((apart - 3f64.ln()).abs() < 1e-5, "{apart}");
+        assert!(
+            jensen_shannon(row([0.0; 3]), Tensor::zeros([2, 3], &device), row([0.0; 3])).is_err()
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let masks = MaskSource::new(Seed(0));
+        let error = RandAugmentConfig::new().with_magnitude(31).init(&masks).expect_err("refused");
+        assert_eq!(error.to_string(), "`magnitude` must be in [0, 30], got 31");
+        assert!(AugMixConfig::new().with_severity(0).init(&masks).is_err());
+        assert!(AugMixConfig::new().with_width(0).init(&masks).is_err());
+        assert!(AugMixConfig::new().with_alpha(0.0).init(&masks).is_err());
+    }
+}

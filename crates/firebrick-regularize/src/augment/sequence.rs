@@ -1,0 +1,187 @@
+//! Augmentation of sequences `[n, t, f]`: masked time, jitter, crop.
+//!
+//! # Formula
+//! ```text
+//! time mask   a run of up to max steps becomes 0
+//! jitter      x + std * N(0, 1)
+//! crop        a part of at least min_share of the steps moves to the front, 0 after it
+//! ```
+//!
+//! # Reference
+//! D. S. Park et al., "SpecAugment", Interspeech 2019; T. T. Um et al., "Data augmentation of wearable sensor data",
+//! ICMI 2017.
+
+use super::{between, each_sample};
+use crate::{LabelEffect, MaskSource, RegularizeError};
+use burn::tensor::Tensor;
+use firebrick_core::{ConfigError, check};
+use serde::{Deserialize, Serialize};
+
+/// One random change of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum SequenceOp {
+    /// A run of 0 to `max` steps, anywhere, becomes 0.
+    TimeMask {
+        /// Longest run, at most the length of the sequence.
+        max: usize,
+    },
+    /// Normal noise on every value.
+    Jitter {
+        /// Standard deviation, at least 0.
+        std: f64,
+    },
+    /// A part of the sequence moves to the front, the rest becomes 0.
+    Crop {
+        /// Smallest share of the steps, in (0, 1].
+        min_share: f64,
+    },
+}
+
+/// Changes that a batch of sequences goes through, each with what the user says of labels.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{LabelEffect, MaskSource, SequenceAugment, SequenceOp};
+///
+/// let steps = vec![(SequenceOp::TimeMask { max: 3 }, LabelEffect::Preserves)];
+/// let augment = SequenceAugment::new(steps, &MaskSource::new(Seed(7)))?;
+/// let masked = augment.labelled(Tensor::<3>::ones([2, 10, 4], &Device::flex()))?;
+/// let sum: f32 = masked.sum().into_scalar();
+/// assert!((56.0..=80.0).contains(&sum));
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SequenceAugment {
+    steps: Vec<(SequenceOp, LabelEffect)>,
+    masks: MaskSource,
+}
+
+impl SequenceAugment {
+    /// Checks the steps; draws come from `masks`.
+    ///
+    /// # Errors
+    /// When a value is out of its range.
+    pub fn new(
+        steps: Vec<(SequenceOp, LabelEffect)>,
+        masks: &MaskSource,
+    ) -> Result<Self, ConfigError> {
+        for (op, _) in &steps {
+            match *op {
+                SequenceOp::TimeMask { .. } => {}
+                SequenceOp::Jitter { std } => drop(check::non_negative("std", std)?),
+                SequenceOp::Crop { min_share } => {
+                    check::positive("min_share", min_share)?;
+                    check::range("min_share", min_share, 0.0..=1.0)?;
+                }
+            }
+        }
+        Ok(Self { steps, masks: masks.clone() })
+    }
+
+    /// Changes sequences `[n, t, f]`.
+    ///
+    /// # Errors
+    /// When the sequences cannot be read from their device.
+    pub fn sequences(&self, sequences: Tensor<3>) -> Result<Tensor<3>, RegularizeError> {
+        let [_, t, f] = sequences.dims();
+        each_sample(sequences, &self.masks, |sequence, generator| {
+            for (op, _) in &self.steps {
+                match *op {
+                    SequenceOp::TimeMask { max } => {
+                        let length = generator.below(max.min(t) as u64 + 1) as usize;
+                        let start = generator.below((t - length + 1) as u64) as usize;
+                        sequence[start * f..(start + length) * f].fill(0.0);
+                    }
+                    SequenceOp::Jitter { std } => {
+                        sequence.iter_mut().for_each(|v| *v += (std * generator.normal()) as f32);
+                    }
+                    SequenceOp::Crop { min_share } => {
+                        let share = between(generator, min_share, 1.0);
+                        let length = ((share * t as f64).round() as usize).clamp(1, t);
+                        let start = generator.below((t - length + 1) as u64) as usize;
+                        sequence.copy_within(start * f..(start + length) * f, 0);
+                        sequence[length * f..].fill(0.0);
+                    }
+                }
+            }
+        })
+    }
+
+    /// Changes sequences whose labels are used afterwards.
+    ///
+    /// # Errors
+    /// When a step is declared to change labels, or as [`sequences`](Self::sequences).
+    pub fn labelled(&self, sequences: Tensor<3>) -> Result<Tensor<3>, RegularizeError> {
+        if self.steps.iter().any(|(_, effect)| *effect == LabelEffect::Changes) {
+            return Err(RegularizeError::Refused(
+                "a step of this augmentation is declared to change labels: use it on unlabelled sequences, or declare it as label-preserving",
+            ));
+        }
+        self.sequences(sequences)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    fn run(op: SequenceOp, n: usize, t: usize, device: &Device) -> Vec<f32> {
+        let steps = vec![(op, LabelEffect::Preserves)];
+        let augment = SequenceAugment::new(steps, &MaskSource::new(Seed(1))).expect("valid");
+        let values: Vec<f32> = (1..=t).flat_map(|step| [step as f32; 2]).collect();
+        let data = TensorData::new(values.repeat(n), [n, t, 2]);
+        let output = augment.labelled(Tensor::from_data(data, device)).expect("runs");
+        output.try_to_vec_as().expect("reads")
+    }
+
+    #[test]
+    fn masks_are_one_run_with_a_uniform_length() {
+        for device in devices() {
+            let mut lengths = [0usize; 4];
+            for sequence in run(SequenceOp::TimeMask { max: 3 }, 4000, 8, &device).chunks(16) {
+                let zeros: Vec<usize> = (0..8).filter(|&at| sequence[2 * at] == 0.0).collect();
+                assert!(zeros.windows(2).all(|pair| pair[1] == pair[0] + 1));
+                assert!((0..8).all(|at| sequence[2 * at] == sequence[2 * at + 1]));
+                lengths[zeros.len()] += 1;
+            }
+            // Four lengths alike: 3 degrees of freedom, 0.9999 quantile 21.1.
+            let chi: f64 = lengths.iter().map(|&c| (c as f64 - 1000.0).powi(2) / 1000.0).sum();
+            assert!(chi < 21.1, "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn crops_keep_an_unbroken_part_at_the_front() {
+        for sequence in run(SequenceOp::Crop { min_share: 0.5 }, 500, 8, &Device::flex()).chunks(16)
+        {
+            let steps: Vec<f32> = sequence.iter().step_by(2).copied().collect();
+            let kept = steps.iter().take_while(|&&v| v > 0.0).count();
+            assert!((4..=8).contains(&kept), "{steps:?}");
+            assert!(steps[..kept].windows(2).all(|pair| pair[1] == pair[0] + 1.0));
+            assert!(steps[kept..].iter().all(|&v| v == 0.0));
+        }
+    }
+
+    #[test]
+    fn long_masks_empty_sequences_and_bad_values() {
+        assert_eq!(run(SequenceOp::TimeMask { max: 99 }, 10, 3, &Device::flex()).len(), 60);
+        assert!(run(SequenceOp::Crop { min_share: 0.5 }, 3, 0, &Device::flex()).is_empty());
+        let n = 50_000;
+        let noisy = run(SequenceOp::Jitter { std: 0.5 }, n, 1, &Device::flex());
+        let square = noisy.iter().map(|v| f64::from(v - 1.0).powi(2)).sum::<f64>();
+        let variance = square / (2 * n) as f64;
+        assert!((variance - 0.25).abs() < 5.0 * 0.25 * (1.0 / n as f64).sqrt());
+        let build =
+            |op, effect| SequenceAugment::new(vec![(op, effect)], &MaskSource::new(Seed(1)));
+        assert!(build(SequenceOp::Crop { min_share: 0.0 }, LabelEffect::Preserves).is_err());
+        assert!(build(SequenceOp::Jitter { std: f64::NAN }, LabelEffect::Preserves).is_err());
+        let changing = build(SequenceOp::Jitter { std: 1.0 }, LabelEffect::Changes).expect("valid");
+        assert!(changing.labelled(Tensor::zeros([1, 2, 3], &Device::flex())).is_err());
+        assert!(changing.sequences(Tensor::zeros([1, 2, 3], &Device::flex())).is_ok());
+    }
+}

@@ -1,0 +1,330 @@
+//! Augmentation of tables: noise, feature dropout, SMOTE. Training rows only.
+//!
+//! # Formula
+//! ```text
+//! noise            x_j + std_j * scale * N(0, 1)      std_j of the column over the training rows
+//! feature dropout  a value becomes the column's mean with probability p
+//! SMOTE            x_i + u (x_k - x_i),  u ~ U(0, 1),  k one of the nearest rows of the same class
+//! ```
+//!
+//! # Reference
+//! N. V. Chawla, K. W. Bowyer, L. O. Hall, W. P. Kegelmeyer, "SMOTE: synthetic minority over-sampling technique",
+//! JAIR 2002.
+
+use super::each_sample;
+use crate::{MaskSource, RegularizeError};
+use burn::config::Config;
+use burn::tensor::Tensor;
+use firebrick_core::{ConfigError, check};
+
+/// Configuration of [`TableNoise`].
+#[derive(Config, Debug)]
+pub struct TableNoiseConfig {
+    /// Noise in units of each column's standard deviation, at least 0.
+    #[config(default = 0.1)]
+    pub scale: f64,
+}
+
+impl TableNoiseConfig {
+    /// Takes the columns' deviations from the training rows `[n, f]`.
+    ///
+    /// # Errors
+    /// When `scale` is negative or not finite, there is no row, or a value is not finite.
+    pub fn fit(&self, rows: Tensor<2>, masks: &MaskSource) -> Result<TableNoise, RegularizeError> {
+        let scale = check::non_negative("scale", self.scale)?;
+        let (_, deviations) = columns(rows)?;
+        let deviations = deviations.into_iter().map(|std| std * scale).collect();
+        Ok(TableNoise { deviations, masks: masks.clone() })
+    }
+}
+
+/// Adds noise to rows of a table, each column by its own spread.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, TableNoiseConfig};
+///
+/// let rows = Tensor::<2>::from_floats([[1.0, 5.0], [3.0, 5.0]], &Device::flex());
+/// let noise = TableNoiseConfig::new().fit(rows.clone(), &MaskSource::new(Seed(7)))?;
+/// let noisy: Vec<f32> = noise.rows(rows)?.try_to_vec_as().unwrap();
+/// assert_eq!((noisy[1], noisy[3]), (5.0, 5.0)); // a constant column has no spread
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TableNoise {
+    deviations: Vec<f64>,
+    masks: MaskSource,
+}
+
+impl TableNoise {
+    /// The rows `[n, f]` with noise.
+    ///
+    /// # Errors
+    /// When the number of columns differs from the training rows'.
+    pub fn rows(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
+        width(&rows, self.deviations.len())?;
+        each_sample(rows, &self.masks, |row, generator| {
+            for (value, std) in row.iter_mut().zip(&self.deviations) {
+                *value += (std * generator.normal()) as f32;
+            }
+        })
+    }
+}
+
+/// Configuration of [`FeatureDropout`].
+#[derive(Config, Debug)]
+pub struct FeatureDropoutConfig {
+    /// Probability that a value is replaced, in [0, 1).
+    #[config(default = 0.1)]
+    pub prob: f64,
+}
+
+impl FeatureDropoutConfig {
+    /// Takes the columns' means from the training rows `[n, f]`.
+    ///
+    /// # Errors
+    /// When `prob` is outside [0, 1), there is no row, or a value is not finite.
+    pub fn fit(
+        &self,
+        rows: Tensor<2>,
+        masks: &MaskSource,
+    ) -> Result<FeatureDropout, RegularizeError> {
+        let prob = check::range("prob", self.prob, 0.0..1.0)?;
+        Ok(FeatureDropout { prob, means: columns(rows)?.0, masks: masks.clone() })
+    }
+}
+
+/// Replaces values of a table by their column's mean.
+#[derive(Debug, Clone)]
+pub struct FeatureDropout {
+    prob: f64,
+    means: Vec<f64>,
+    masks: MaskSource,
+}
+
+impl FeatureDropout {
+    /// The rows `[n, f]` with values replaced.
+    ///
+    /// # Errors
+    /// When the number of columns differs from the training rows'.
+    pub fn rows(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
+        width(&rows, self.means.len())?;
+        each_sample(rows, &self.masks, |row, generator| {
+            for (value, mean) in row.iter_mut().zip(&self.means) {
+                if generator.uniform() < self.prob {
+                    *value = *mean as f32;
+                }
+            }
+        })
+    }
+}
+
+/// Configuration of [`Smote`].
+#[derive(Config, Debug)]
+pub struct SmoteConfig {
+    /// Neighbours to draw from, at least 1.
+    #[config(default = 5)]
+    pub neighbours: usize,
+}
+
+impl SmoteConfig {
+    /// Checks the number of neighbours; draws come from `masks`.
+    ///
+    /// # Errors
+    /// When it is 0.
+    pub fn init(&self, masks: &MaskSource) -> Result<Smote, ConfigError> {
+        let neighbours = check::at_least("neighbours", self.neighbours, 1)?;
+        Ok(Smote { neighbours, masks: masks.clone() })
+    }
+}
+
+/// Makes new rows of a rare class between its own rows.
+///
+/// Give it training rows alone: a row made from a validation row leaks it. Features should be scaled, for
+/// neighbours are found by Euclidean distance.
+///
+/// ```
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, SmoteConfig};
+///
+/// let smote = SmoteConfig::new().init(&MaskSource::new(Seed(7)))?;
+/// let rare = vec![vec![0.0, 0.0], vec![1.0, 1.0]];
+/// let made = smote.rows(&rare, 3)?;
+/// assert!(made.iter().all(|row| row[0] == row[1] && (0.0..1.0).contains(&row[0])));
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Smote {
+    neighbours: usize,
+    masks: MaskSource,
+}
+
+impl Smote {
+    /// `count` new rows between `rows`, all of one class.
+    ///
+    /// With fewer rows than neighbours all others are neighbours. The rows take turns in the order of a shuffle,
+    /// so that each is used alike.
+    ///
+    /// # Errors
+    /// When there are fewer than two rows, their widths differ, or a value is not finite.
+    pub fn rows(&self, rows: &[Vec<f32>], count: usize) -> Result<Vec<Vec<f32>>, RegularizeError> {
+        if rows.len() < 2 {
+            return Err(RegularizeError::Shape {
+                what: "the rows of a class for SMOTE",
+                expected: "at least 2".into(),
+                found: vec![rows.len()],
+            });
+        }
+        for (position, row) in rows.iter().enumerate() {
+            if row.len() != rows[0].len() {
+                let expected = format!("{} values wide, as the first", rows[0].len());
+                return Err(RegularizeError::Shape {
+                    what: "a row",
+                    expected,
+                    found: vec![row.len()],
+                });
+            }
+            if let Some(value) = row.iter().find(|value| !value.is_finite()) {
+                let value = value.to_string();
+                return Err(RegularizeError::NotFinite {
+                    what: "the values of a row",
+                    value,
+                    position,
+                });
+            }
+        }
+        let mut generator = self.masks.reserve(4 * rows.len() + 8 * count);
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        generator.shuffle(&mut order);
+        let made = (0..count).map(|index| {
+            let own = order[index % order.len()];
+            let near = nearest(rows, own, self.neighbours);
+            let other = &rows[near[generator.below(near.len() as u64) as usize]];
+            let share = generator.uniform() as f32;
+            rows[own].iter().zip(other).map(|(a, b)| a + share * (b - a)).collect()
+        });
+        Ok(made.collect())
+    }
+}
+
+/// The rows nearest to one, itself left out; ties by position.
+fn nearest(rows: &[Vec<f32>], own: usize, count: usize) -> Vec<usize> {
+    let distance = |other: usize| -> f64 {
+        let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+        rows[own].iter().zip(&rows[other]).map(square).sum()
+    };
+    let mut others: Vec<(f64, usize)> = (0..rows.len())
+        .filter(|&other| other != own)
+        .map(|other| (distance(other), other))
+        .collect();
+    others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    others.into_iter().take(count).map(|(_, other)| other).collect()
+}
+
+/// Mean and standard deviation (over n) of every column.
+fn columns(rows: Tensor<2>) -> Result<(Vec<f64>, Vec<f64>), RegularizeError> {
+    let [n, f] = rows.dims();
+    let values: Vec<f64> = rows.try_to_vec_as()?;
+    if n == 0 || f == 0 {
+        return Err(RegularizeError::Empty { what: "the training table" });
+    }
+    if let Some(position) = values.iter().position(|value| !value.is_finite()) {
+        let value = values[position].to_string();
+        return Err(RegularizeError::NotFinite { what: "the training table", value, position });
+    }
+    let mean = |j: usize| values.iter().skip(j).step_by(f).sum::<f64>() / n as f64;
+    let means: Vec<f64> = (0..f).map(mean).collect();
+    let deviation = |j: usize| {
+        let square = |value: &f64| (value - means[j]).powi(2);
+        (values.iter().skip(j).step_by(f).map(square).sum::<f64>() / n as f64).sqrt()
+    };
+    let deviations = (0..f).map(deviation).collect();
+    Ok((means, deviations))
+}
+
+fn width(rows: &Tensor<2>, columns: usize) -> Result<(), RegularizeError> {
+    if rows.dims()[1] == columns {
+        return Ok(());
+    }
+    let expected = format!("{columns} columns wide, as the training rows");
+    Err(RegularizeError::Shape { what: "the table", expected, found: rows.dims().to_vec() })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    fn table(n: usize, device: &Device) -> Tensor<2> {
+        let values: Vec<f32> = (0..n).flat_map(|i| [(i % 2) as f32 * 4.0, 7.0]).collect();
+        Tensor::from_data(TensorData::new(values, [n, 2]), device)
+    }
+
+    #[test]
+    fn noise_is_in_units_of_the_column() {
+        for device in devices() {
+            let n = 100_000usize;
+            let noise = TableNoiseConfig::new().with_scale(0.5);
+            let noise = noise.fit(table(n, &device), &MaskSource::new(Seed(1))).expect("valid");
+            let noisy = noise.rows(table(n, &device)).expect("same columns");
+            let added: Vec<f64> = (noisy - table(n, &device)).try_to_vec_as().expect("reads");
+            let variance = added.iter().step_by(2).map(|x| x * x).sum::<f64>() / n as f64;
+            // The column's deviation is 2, so the noise's is 1.
+            assert!((variance - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(), "{variance}");
+            assert!(added.iter().skip(1).step_by(2).all(|&x| x == 0.0));
+            assert!(noise.rows(Tensor::zeros([2, 3], &device)).is_err());
+        }
+    }
+
+    #[test]
+    fn dropped_features_become_the_mean_with_their_probability() {
+        let device = Device::flex();
+        let n = 100_000usize;
+        let drop = FeatureDropoutConfig::new().with_prob(0.3);
+        let drop = drop.fit(table(n, &device), &MaskSource::new(Seed(2))).expect("valid");
+        let rows: Vec<f64> =
+            drop.rows(table(n, &device)).expect("runs").try_to_vec_as().expect("reads");
+        let dropped = rows.iter().step_by(2).filter(|&&v| v == 2.0).count() as f64 / n as f64;
+        assert!((dropped - 0.3).abs() < 5.0 * (0.21 / n as f64).sqrt(), "{dropped}");
+        let bad = Tensor::<2>::from_floats([[f32::NAN]], &device);
+        assert!(matches!(
+            FeatureDropoutConfig::new().fit(bad, &MaskSource::new(Seed(2))),
+            Err(RegularizeError::NotFinite { position: 0, .. })
+        ));
+        let none = Tensor::<2>::zeros([0, 2], &device);
+        assert!(TableNoiseConfig::new().fit(none, &MaskSource::new(Seed(2))).is_err());
+    }
+
+    #[test]
+    fn smote_stays_on_the_segments_to_neighbours() {
+        // Two far clusters on the x axis: with one neighbour no row may appear between them.
+        let rows: Vec<Vec<f32>> = [0.0, 1.0, 100.0, 101.0].map(|x| vec![x, 2.0]).to_vec();
+        let smote =
+            SmoteConfig::new().with_neighbours(1).init(&MaskSource::new(Seed(3))).expect("valid");
+        let made = smote.rows(&rows, 1000).expect("valid");
+        assert_eq!(made.len(), 1000);
+        assert!(made.iter().all(|row| row[1] == 2.0));
+        assert!(
+            made.iter()
+                .all(|row| (0.0..=1.0).contains(&row[0]) || (100.0..=101.0).contains(&row[0]))
+        );
+        // Each of the four rows is used 250 times.
+        assert_eq!(made.iter().filter(|row| row[0] < 50.0).count(), 500);
+        // The position along the segment is uniform: mean 1/2, variance 1/12.
+        let mean = made.iter().map(|row| f64::from(row[0] % 100.0)).sum::<f64>() / 1000.0;
+        assert!((mean - 0.5).abs() < 5.0 * (1.0 / 12.0 / 1000.0f64).sqrt(), "{mean}");
+    }
+
+    #[test]
+    fn smote_refuses_what_it_cannot_use() {
+        let smote = SmoteConfig::new().init(&MaskSource::new(Seed(3))).expect("valid");
+        assert!(smote.rows(&[vec![1.0]], 1).is_err());
+        assert!(smote.rows(&[vec![1.0], vec![1.0, 2.0]], 1).is_err());
+        assert!(smote.rows(&[vec![1.0], vec![f32::NAN]], 1).is_err());
+        assert!(smote.rows(&[vec![1.0], vec![2.0]], 0).expect("nothing asked for").is_empty());
+        assert!(SmoteConfig::new().with_neighbours(0).init(&MaskSource::new(Seed(3))).is_err());
+    }
+}
