@@ -69,17 +69,19 @@ impl Report {
                 Some((index, candidate.complexity, scores.validation(criterion)))
             })
             .collect();
-        let by_mean = |a: &(usize, f64, &Spread), b: &(usize, f64, &Spread)| {
-            a.2.mean.total_cmp(&b.2.mean).then(a.1.total_cmp(&b.1)).then(a.0.cmp(&b.0))
+        field.sort_by(|a, b| a.2.mean.total_cmp(&b.2.mean).then(a.0.cmp(&b.0)));
+        let Some(smallest) = field.first().map(|entry| entry.2.mean) else {
+            return Err(self.all_failed());
         };
-        field.sort_by(by_mean);
-        let Some(&(best, _, top)) = field.first() else { return Err(self.all_failed()) };
+        let tied = field.iter().filter(|entry| equal(entry.2.mean, smallest));
+        let top = tied.min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        let Some(&(best, _, top)) = top else { return Err(self.all_failed()) };
         let admitted = |spread: &Spread| match rule {
             Rule::BestMean => false,
             Rule::OneStandardError => spread.mean <= top.mean + top.standard_error,
             Rule::PairedOneStandardError => within_paired_error(spread, top),
         };
-        // Sorted by mean, so the first among equally simple ones is the better.
+        // Sorted by mean, so the first among equally simple ones is the better one.
         let simplest = field
             .iter()
             .filter(|(index, _, spread)| *index == best || admitted(spread))
@@ -128,6 +130,11 @@ impl Report {
         }
         text
     }
+}
+
+/// Equal but for rounding: error rates of other folds may add up to the same count by another route.
+fn equal(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }
 
 fn within_paired_error(spread: &Spread, best: &Spread) -> bool {
@@ -212,6 +219,15 @@ mod tests {
         let tied = report(&[(3.0, same.clone()), (1.0, same.clone()), (1.0, same.clone())]);
         for rule in [Rule::BestMean, Rule::OneStandardError, Rule::PairedOneStandardError] {
             assert_eq!(winner(&tied, rule), 1);
+        }
+        // The same seven errors in three folds of 72, added up by another route.
+        let count = |errors: [f64; 3]| errors.map(|errors| errors / 72.0).to_vec();
+        let routes =
+            [[1.0, 2.0, 4.0], [4.0, 2.0, 1.0], [3.0, 3.0, 1.0], [7.0, 0.0, 0.0], [5.0, 1.0, 1.0]];
+        for route in routes {
+            let columns =
+                [(2.0, count(routes[0])), (1.0, count(route)), (3.0, count([2.0, 2.0, 3.0]))];
+            assert_eq!(winner(&report(&columns), Rule::BestMean), 1, "{route:?}");
         }
         // Two folds: the middle of epochs 1 and 2 is rounded up.
         let choice = tied.choose(Criterion::ValidationLoss, Rule::BestMean).expect("there is one");
