@@ -3,8 +3,11 @@
 #![doc = include_str!("../README.md")]
 
 mod augment;
+mod calibrate;
+mod complexity;
 mod constraint;
 mod dropout;
+mod ensemble;
 mod error;
 mod masks;
 mod mix;
@@ -12,15 +15,19 @@ mod noise;
 mod penalty;
 mod rdrop;
 mod sample;
+mod semi;
 mod target;
 mod units;
 
 pub use augment::*;
+pub use calibrate::{Calibration, CalibrationBin, Temperature};
+pub use complexity::Complexity;
 pub use constraint::{
     GroupLasso, GroupLassoConfig, LassoGroups, MaxNorm, MaxNormConfig, NonNegative, Projection,
     ProximalL1, ProximalL1Config, UnitNorm, UnitNormConfig,
 };
 pub use dropout::*;
+pub use ensemble::{bootstrap_rows, ensemble_probabilities, model_soup};
 pub use error::RegularizeError;
 pub use masks::MaskSource;
 pub use mix::{
@@ -33,5 +40,9 @@ pub use noise::{
 };
 pub use penalty::*;
 pub use rdrop::{RDrop, RDropConfig, RDropLoss};
+pub use semi::{
+    PseudoReport, Ramp, Release, Unlabelled, fixmatch_loss, mean_teacher_loss, pi_model_loss,
+    pseudo_label_loss, uda_loss,
+};
 pub use target::{LabelSmoothing, LabelSmoothingConfig, one_hot, soft_cross_entropy};
 pub use units::UnitAxis;
