@@ -1,2 +1,242 @@
-//! stub
-fn main() {}
+//! The main job on real data: split, seal the test part, choose by cross-validation, train, open once, report.
+//!
+//! `cargo run --bin digits` needs no argument; `--help` lists them all.
+
+mod candidate;
+mod data;
+mod failure;
+mod model;
+mod print;
+mod progress;
+mod report;
+mod run;
+mod summary;
+mod training;
+
+use crate::failure::Failure;
+use crate::run::Request;
+use clap::Parser;
+use clap::error::ErrorKind;
+use firebrick::backend::{ENVIRONMENT_VARIABLE, capability_table};
+use firebrick::prelude::DeviceSpec;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Chooses, trains and judges a classifier of handwritten digits, and opens the test part once.
+#[derive(Debug, Parser)]
+#[command(name = "digits", version)]
+struct Cli {
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 42, allow_negative_numbers = true)]
+    seed: u64,
+    /// Most epochs of a training, the horizon of its schedule [default: 40, quick: 12]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    epochs: Option<usize>,
+    /// Trainings that run at once [default: one a core]; the result does not depend on it
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<usize>,
+    /// flex, ndarray, wgpu[:INDEX], cuda[:INDEX] or remote:HOST:PORT
+    #[arg(long, value_name = "NAME", env = ENVIRONMENT_VARIABLE, default_value = "flex")]
+    backend: String,
+    /// Tell which back-ends this build and this machine offer, and end
+    #[arg(long)]
+    list_backends: bool,
+    /// Fewer epochs: a result in seconds
+    #[arg(long)]
+    quick: bool,
+    /// CSV file to use instead of the embedded digits: numbers and a label from 0 to 9 in each row, no header
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Folder for the finished folds, the ledger of test openings and report.html [default: runs/digits/seed-SEED]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write everything that is printed as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Go on from the folds that an interrupted run left in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Open the test part although it was opened for another model; the reason is recorded and reported
+    #[arg(long, value_name = "REASON")]
+    reopen: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let result = Cli::try_parse().map_or_else(usage, |cli| start(&cli));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed stream must not turn the error into a panic.
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are no errors; of an error the first line says all.
+fn usage(error: clap::Error) -> Result<(), Failure> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return Ok(());
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    Err(Failure::input(line.trim_start_matches("error: ")))
+}
+
+fn start(cli: &Cli) -> Result<(), Failure> {
+    if cli.list_backends {
+        return say(&capability_table());
+    }
+    let request = request(cli)?;
+    let json = cli.json.as_deref().map(Target::new).transpose()?;
+    std::fs::create_dir_all(&request.out).map_err(|error| Failure::file(&request.out, &error))?;
+    let page = Target::new(&request.out.join("report.html"))?;
+    let interrupt = request.interrupt.clone();
+    // A second handler cannot be set; this is the first.
+    let _ = ctrlc::set_handler(move || interrupt.store(true, Ordering::Relaxed));
+
+    let summary = run::run(&request)?;
+    page.write(&report::html(&summary))?;
+    if let Some(json) = json {
+        let mut text = serde_json::to_string_pretty(&summary).map_err(Failure::run)?;
+        text.push('\n');
+        json.write(&text)?;
+    }
+    say(&print::text(&summary, &request.out))
+}
+
+fn request(cli: &Cli) -> Result<Request, Failure> {
+    let backend: DeviceSpec = cli.backend.parse()?;
+    let at_least_one = |name: &str, value: usize| {
+        firebrick::core::check::at_least(name, value, 1).map_err(Failure::from)
+    };
+    let epochs = at_least_one("epochs", cli.epochs.unwrap_or(if cli.quick { 12 } else { 40 }))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = at_least_one("threads", cli.threads.unwrap_or(cores))?;
+    if cli.reopen.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        return Err(Failure::input("`reopen` must be a reason in words, got nothing"));
+    }
+    Ok(Request {
+        out: cli.out.clone().unwrap_or_else(|| folder(cli, &backend)),
+        data: cli.data.clone(),
+        backend,
+        seed: cli.seed,
+        epochs,
+        threads,
+        resume: cli.resume,
+        reopen: cli.reopen.clone(),
+        interrupt: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+/// The default folder: one for each run that opens the test part for another model.
+fn folder(cli: &Cli, backend: &DeviceSpec) -> PathBuf {
+    let mut name = format!("seed-{}", cli.seed);
+    if cli.quick {
+        name.push_str("-quick");
+    }
+    if let Some(epochs) = cli.epochs {
+        name.push_str(&format!("-epochs-{epochs}"));
+    }
+    if backend.to_string() != "flex" {
+        name.push_str(&format!("-{}", backend.backend()));
+    }
+    if let Some(stem) = cli.data.as_deref().and_then(Path::file_stem) {
+        name.push_str(&format!("-{}", stem.to_string_lossy()));
+    }
+    Path::new("runs").join("digits").join(name)
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A file that is written whole at the end, checked for being writable before any work starts.
+struct Target {
+    path: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Target {
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".partial");
+        let scratch = path.with_file_name(name);
+        let check = || {
+            if path.is_dir() {
+                return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory));
+            }
+            std::fs::write(&scratch, "")?;
+            std::fs::remove_file(&scratch)
+        };
+        check().map_err(|error| Failure::file(path, &error))?;
+        Ok(Self { path: path.to_owned(), scratch })
+    }
+
+    fn write(&self, text: &str) -> Result<(), Failure> {
+        let write = std::fs::write(&self.scratch, text);
+        write
+            .and_then(|()| std::fs::rename(&self.scratch, &self.path))
+            .map_err(|error| Failure::file(&self.path, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> (String, u8) {
+        let cli = Cli::try_parse_from([&["digits"], arguments].concat());
+        let failure = match cli {
+            Err(error) => usage(error).expect_err("refused"),
+            Ok(cli) => request(&cli).expect_err("refused"),
+        };
+        (failure.to_string(), failure.exit_code())
+    }
+
+    #[test]
+    fn bad_arguments_are_one_line_and_exit_code_2() {
+        for (arguments, part) in [
+            (&["--seed", "x"][..], "invalid value 'x' for '--seed <SEED>'"),
+            (&["--seed", "-1"], "--seed"),
+            (&["--flag"], "unexpected argument '--flag' found"),
+            (&["--epochs", "0"], "`epochs` must be at least 1, got 0"),
+            (&["--threads", "0"], "`threads` must be at least 1, got 0"),
+            (&["--backend", "tpu"], "unknown back-end `tpu`; known are flex, ndarray"),
+            (&["--backend", "wgpu:x"], "`x` in `wgpu:x` is no device number"),
+            (&["--reopen", " "], "`reopen` must be a reason in words"),
+        ] {
+            let (message, code) = refused(arguments);
+            assert!(message.contains(part), "{arguments:?}: {message}");
+            assert_eq!((message.lines().count(), code), (1, 2), "{message}");
+        }
+    }
+
+    #[test]
+    fn runs_that_open_for_another_model_have_another_folder() {
+        let folder = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["digits"], arguments].concat()).expect("parses");
+            request(&cli).expect("valid").out
+        };
+        let base = folder(&[]);
+        assert_eq!(base, Path::new("runs/digits/seed-42"));
+        for arguments in [
+            &["--seed", "1"][..],
+            &["--quick"],
+            &["--epochs", "7"],
+            &["--backend", "ndarray"],
+            &["--data", "a.csv"],
+        ] {
+            assert_ne!(folder(arguments), base, "{arguments:?}");
+        }
+        assert_eq!(folder(&["--threads", "1"]), base);
+    }
+}

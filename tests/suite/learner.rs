@@ -1,0 +1,152 @@
+//! The pieces inside burn-train's Learner, compared with the same steps in a loop written by hand.
+
+use crate::net::{Net, data};
+use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};
+use burn::data::dataset::InMemDataset;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Device;
+use burn::train::metric::LossMetric;
+use burn::train::{
+    ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
+};
+use firebrick::optim::schedule::CosineConfig;
+use firebrick::prelude::*;
+use firebrick::stabilize::{ClipGlobalNorm, Guard, SkipNonFinite, Verdict};
+use std::sync::{Arc, Mutex};
+
+const BATCH: usize = 32;
+const ROWS: usize = 160;
+const EPOCHS: usize = 3;
+
+type Guards = (SkipNonFinite, ClipGlobalNorm);
+
+/// The user's model with the guards beside it: the Learner keeps no place for them.
+#[derive(Module, Debug)]
+struct Guarded {
+    net: Net,
+    #[module(skip)]
+    guards: Arc<Mutex<Guards>>,
+    #[module(skip)]
+    norms: Arc<Mutex<Vec<f64>>>,
+}
+
+impl Guarded {
+    fn new(device: &Device) -> Self {
+        let guards = (
+            SkipNonFiniteConfig::new().init().expect("valid"),
+            ClipGlobalNormConfig::new(0.5).init().expect("valid"),
+        );
+        Self { net: Net::new(device), guards: Arc::new(Mutex::new(guards)), norms: Arc::default() }
+    }
+
+    fn output(&self, batch: Labelled<2>) -> ClassificationOutput {
+        // One forward pass: a second one would draw other dropout masks.
+        let output = self.net.forward(batch.inputs);
+        let loss = CrossEntropyLossConfig::new().init(&output.device());
+        let loss = loss.forward(output.clone(), batch.targets.clone());
+        ClassificationOutput::new(loss, output, batch.targets)
+    }
+}
+
+impl TrainStep for Guarded {
+    type Input = Labelled<2>;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Labelled<2>) -> TrainOutput<ClassificationOutput> {
+        let output = self.output(batch);
+        TrainOutput::new(self, output.loss.clone().backward(), output)
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        mut gradients: GradientsParams,
+    ) -> Self {
+        let mut guards = self.guards.lock().expect("one thread trains").clone();
+        // The loss was differentiated elsewhere; the gradients tell whether it was finite.
+        let verdict = guards.before_step(&self, &mut gradients, 0.0);
+        self.norms.lock().expect("one thread trains").extend(guards.1.last_norm());
+        *self.guards.lock().expect("one thread trains") = guards;
+        if verdict == Verdict::Proceed { optimizer.step(rate, self, gradients) } else { self }
+    }
+}
+
+impl InferenceStep for Guarded {
+    type Input = Labelled<2>;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Labelled<2>) -> ClassificationOutput {
+        self.output(batch)
+    }
+}
+
+/// Turns row numbers into batches of the shared data.
+#[derive(Clone)]
+struct Rows(Labelled<2>);
+
+impl Batcher<u32, Labelled<2>> for Rows {
+    fn batch(&self, rows: Vec<u32>, device: &Device) -> Labelled<2> {
+        let batch = self.0.select(&rows);
+        Labelled {
+            inputs: burn::tensor::Tensor::from_data(batch.inputs.into_data(), device),
+            targets: burn::tensor::Tensor::from_data(batch.targets.into_data(), device),
+        }
+    }
+}
+
+fn optimizer() -> ModuleOptimizer {
+    AdamWConfig::new().init().expect("valid").into()
+}
+
+fn schedule() -> CosineConfig {
+    CosineConfig::new(0.01, EPOCHS * ROWS / BATCH)
+}
+
+#[test]
+fn guards_optimizer_and_schedule_work_inside_the_learner() {
+    let device = Device::flex().autodiff();
+    let folder = tempfile::tempdir().expect("a folder for the run");
+    let plain = data(ROWS, &Device::flex());
+    let loader = |device: &Device| {
+        let rows = InMemDataset::new((0..ROWS as u32).collect());
+        let builder = DataLoaderBuilder::new(Rows(plain.clone())).batch_size(BATCH);
+        builder.set_device(device.clone()).build(rows)
+    };
+    let model = Guarded::new(&device);
+    let norms = model.norms.clone();
+    let learner = Learner::new(model, optimizer(), schedule().init().expect("valid"));
+    let result = SupervisedTraining::new(folder.path(), loader(&device), loader(&Device::flex()))
+        .metrics((LossMetric::new(),))
+        .num_epochs(EPOCHS)
+        .with_application_logger(None)
+        .launch(learner);
+    assert!(result.error.is_none());
+
+    let by_hand = by_hand(&data(ROWS, &device), &device);
+    assert_eq!(result.model.net.weights(), by_hand.0, "same steps, same bits");
+    assert_eq!(*norms.lock().expect("training is over"), by_hand.1);
+    assert!(by_hand.1.iter().any(|&norm| norm > 0.5), "some steps were clipped");
+
+    let history =
+        firebrick::diagnose::read_learner_logs(folder.path()).expect("the Learner's logs");
+    assert_eq!(history.records.last().map(|record| record.epoch), Some(EPOCHS));
+}
+
+fn by_hand(data: &Labelled<2>, device: &Device) -> (Vec<f64>, Vec<f64>) {
+    let (mut model, mut optimizer, mut norms) = (Guarded::new(device), optimizer(), Vec::new());
+    let schedule = schedule().build().expect("valid");
+    let mut guards = model.guards.lock().expect("one thread").clone();
+    for step in 0..(EPOCHS * ROWS / BATCH) {
+        let start = (step * BATCH % ROWS) as u32;
+        let batch = data.select(&(start..start + BATCH as u32).collect::<Vec<_>>());
+        let mut gradients = GradientsParams::from_grads(model.net.loss(batch).backward(), &model);
+        assert_eq!(guards.before_step(&model, &mut gradients, 0.0), Verdict::Proceed);
+        norms.extend(guards.1.last_norm());
+        model = optimizer.step(schedule.rate(step as u64), model, gradients);
+    }
+    (model.valid().net.weights(), norms)
+}
