@@ -29,8 +29,11 @@
 
 mod adapters;
 mod apportion;
+mod audit;
 mod axis;
 mod bootstrap;
+#[cfg(feature = "burn")]
+mod burn_views;
 mod classes;
 pub mod encode;
 mod error;
@@ -46,8 +49,12 @@ mod manifest;
 mod map;
 mod multilabel;
 mod predefined;
+#[cfg(test)]
+mod properties;
 mod purged;
 mod replay;
+mod resample;
+mod reusable;
 mod roles;
 mod rows;
 mod rowset;
@@ -64,10 +71,13 @@ mod time;
 mod warning;
 
 pub use adapters::{Nested, NestedSplits, Repeated, RepeatedSplits, ShuffleSplit};
+pub use audit::{Audit, AuditReport, Check, Verdict};
 pub use axis::TimeUnit;
 pub use bootstrap::{
     Bootstrap, BootstrapEstimate, BootstrapSplits, no_information_error, no_information_loss,
 };
+#[cfg(feature = "burn")]
+pub use burn_views::{EpochLoader, Loaders, Subset, read_labels, split_dataset};
 pub use error::SplitError;
 pub use fingerprint::{Fingerprint, RowHashes, hash_bytes, hash_f32};
 pub use group::GroupKFold;
@@ -83,6 +93,11 @@ pub use purged::{
     BacktestPath, CombinatorialPurged, CombinatorialSplits, PurgedKFold, PurgedSplits,
 };
 pub use replay::{ReplayReport, replay};
+pub use resample::{
+    ResampleReport, Resampled, Target, WeightedSampler, Weighting, class_weights,
+    corrected_probability, down_sample, learning_curve,
+};
+pub use reusable::{Ladder, ReusableHoldout, Thresholdout};
 pub use roles::{Parts, Roles, Train, Validation};
 pub use rows::{MAX_ROWS, Rows};
 pub use rowset::RowSet;
@@ -96,3 +111,8 @@ pub use stratified_group::{GroupMode, StratifiedGroupKFold};
 pub use target::{TargetKFold, quantile_bins};
 pub use time::{SlidingWindow, TimeSeries, TimeSplits};
 pub use warning::Warning;
+
+/// The sample of the read-me runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod read_me {}

@@ -117,6 +117,8 @@ pub(crate) use with_id;
 pub struct FoldMap {
     pub(crate) k: usize,
     pub(crate) ids: Ids,
+    /// Rows of each fold, then of none.
+    counts: Vec<usize>,
     pub(crate) spec: Spec,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) warnings: Vec<Warning>,
@@ -180,9 +182,8 @@ fn filter<I: Id>(ids: &[I], len: usize, keep: impl Fn(I) -> bool) -> Vec<u32> {
     rows
 }
 
-fn lists<I: Id>(ids: &[I], k: usize) -> FoldLists {
+fn lists<I: Id>(ids: &[I], k: usize, counts: &[usize]) -> FoldLists {
     let mut offsets = vec![0usize; k + 1];
-    let counts = tally(ids, k);
     for fold in 0..k {
         offsets[fold + 1] = offsets[fold] + counts[fold];
     }
@@ -208,7 +209,8 @@ impl FoldMap {
         warnings: Vec<Warning>,
     ) -> Self {
         debug_assert!(ids.iter().all(|&id| id == I::EXCLUDED || id.index() < k));
-        Self { k, ids: I::wrap(ids), spec, fingerprint, warnings }
+        let counts = tally(&ids, k);
+        Self { k, ids: I::wrap(ids), counts, spec, fingerprint, warnings }
     }
 
     /// Number of rows, excluded ones included.
@@ -239,16 +241,7 @@ impl FoldMap {
     /// Number of rows in each fold.
     #[must_use]
     pub fn sizes(&self) -> Vec<usize> {
-        let mut sizes = self.tally();
-        sizes.truncate(self.k);
-        sizes
-    }
-
-    fn tally(&self) -> Vec<usize> {
-        match &self.ids {
-            Ids::U8(ids) => tally(ids, self.k),
-            Ids::U16(ids) => tally(ids, self.k),
-        }
+        self.counts[..self.k].to_vec()
     }
 
     /// The rows of fold `fold`, ascending.
@@ -259,7 +252,7 @@ impl FoldMap {
         if fold >= self.k {
             return Err(no_split(fold, self.k));
         }
-        let len = self.tally()[fold];
+        let len = self.counts[fold];
         Ok(match &self.ids {
             Ids::U8(ids) => {
                 let wanted = fold as u8;
@@ -280,8 +273,7 @@ impl FoldMap {
         if fold >= self.k {
             return Err(no_split(fold, self.k));
         }
-        let counts = self.tally();
-        let len = self.rows() - counts[fold] - counts[self.k];
+        let len = self.rows() - self.counts[fold] - self.counts[self.k];
         Ok(match &self.ids {
             Ids::U8(ids) => {
                 let not = fold as u8;
@@ -298,15 +290,15 @@ impl FoldMap {
     #[must_use]
     pub fn lists(&self) -> FoldLists {
         match &self.ids {
-            Ids::U8(ids) => lists(ids, self.k),
-            Ids::U16(ids) => lists(ids, self.k),
+            Ids::U8(ids) => lists(ids, self.k, &self.counts),
+            Ids::U16(ids) => lists(ids, self.k, &self.counts),
         }
     }
 
     /// The rows in no fold, ascending.
     #[must_use]
     pub fn excluded(&self) -> Vec<u32> {
-        let len = self.tally()[self.k];
+        let len = self.counts[self.k];
         match &self.ids {
             Ids::U8(ids) => filter(ids, len, |id| id == u8::EXCLUDED),
             Ids::U16(ids) => filter(ids, len, |id| id == u16::EXCLUDED),
@@ -365,7 +357,13 @@ impl FoldMap {
         };
         match bad {
             Some(row) => Err(damaged(format!("row {row} is in a fold beyond the {k} there are"))),
-            None => Ok(Self { k, ids, spec, fingerprint, warnings }),
+            None => {
+                let counts = match &ids {
+                    Ids::U8(ids) => tally(ids, k),
+                    Ids::U16(ids) => tally(ids, k),
+                };
+                Ok(Self { k, ids, counts, spec, fingerprint, warnings })
+            }
         }
     }
 }

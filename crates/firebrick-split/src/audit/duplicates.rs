@@ -1,0 +1,82 @@
+//! Equal rows: found by hash, verified value by value.
+
+use super::{Audit, Check, Verdict};
+use crate::{hash_bytes, hash_f32};
+use rayon::prelude::*;
+
+/// Whether two rows of features hold the same values (-0 is 0, NaN is NaN).
+fn equal(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a == b || a.is_nan() && b.is_nan())
+}
+
+/// Classes of equal rows with two members and more, each ascending.
+pub(crate) fn classes(hashes: Vec<u64>, same: impl Fn(usize, usize) -> bool) -> Vec<Vec<u32>> {
+    let mut keyed: Vec<(u64, u32)> =
+        hashes.into_par_iter().enumerate().map(|(row, hash)| (hash, row as u32)).collect();
+    keyed.par_sort_unstable();
+    let mut classes = Vec::new();
+    for run in keyed.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
+        // Equal hashes are equal rows but for accidents: those make classes of their own.
+        let mut open: Vec<Vec<u32>> = Vec::new();
+        for &(_, row) in run {
+            match open.iter_mut().find(|class| same(class[0] as usize, row as usize)) {
+                Some(class) => class.push(row),
+                None => open.push(vec![row]),
+            }
+        }
+        classes.extend(open.into_iter().filter(|class| class.len() > 1));
+    }
+    classes
+}
+
+/// Equal rows across parts, and equal rows with different labels.
+pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> {
+    let n = audit.parts.len();
+    let equal_rows = if let Some((values, columns)) = audit.features {
+        let row = |row: usize| &values[row * columns..(row + 1) * columns];
+        let hashes = values.par_chunks_exact(columns).map(|row| hash_f32(row, None)).collect();
+        classes(hashes, |a, b| equal(row(a), row(b)))
+    } else if let Some(texts) = audit.texts {
+        let hashes = texts.par_iter().map(|text| hash_bytes(text.as_bytes())).collect();
+        classes(hashes, |a, b| texts[a] == texts[b])
+    } else {
+        let reason = "neither features nor texts were given";
+        return vec![
+            Check::skipped("exact duplicates", reason),
+            Check::skipped("conflicting labels", reason),
+        ];
+    };
+    let mut duplicates = Check::new("exact duplicates");
+    let mut conflicts = Check::new("conflicting labels");
+    let (mut leaked, mut conflicting) = (0, 0);
+    for class in &equal_rows {
+        let first = class[0];
+        let trained = class.iter().find(|&&row| audit.parts[row as usize] == 0);
+        if let Some(&trained) = trained {
+            for &row in class.iter().filter(|&&row| audit.held_out(row as usize)) {
+                leaked += 1;
+                duplicates.example(|| format!("held-out row {row} equals training row {trained}"));
+            }
+        }
+        // All members are tied to the first, so that a repair takes the whole class; parts may be equal in between.
+        if class.iter().any(|&row| audit.across(first as usize, row as usize)) {
+            pairs.extend(class[1..].iter().map(|&row| (first, row)));
+        }
+        if let Some(labels) = audit.labels
+            && let Some(&row) =
+                class.iter().find(|&&row| labels[row as usize] != labels[first as usize])
+        {
+            conflicting += class.len();
+            let (a, b) = (labels[first as usize], labels[row as usize]);
+            conflicts
+                .example(|| format!("rows {first} and {row} are equal, their labels {a} and {b}"));
+        }
+    }
+    let held_out = (0..n).filter(|&row| audit.held_out(row)).count();
+    let conflicts = if audit.labels.is_some() {
+        conflicts.of(conflicting, n, Verdict::Warning)
+    } else {
+        Check::skipped("conflicting labels", "no labels were given")
+    };
+    vec![duplicates.of(leaked, held_out, Verdict::Error), conflicts]
+}

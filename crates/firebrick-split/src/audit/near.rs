@@ -1,0 +1,193 @@
+//! Nearly equal rows: SimHash for vectors and images, MinHash for texts, candidates verified.
+
+use super::{Audit, Check, Verdict};
+use crate::hash_bytes;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+
+const NAME: &str = "near duplicates";
+/// Vectors of fewer columns have close neighbours by nature.
+const LEAST_COLUMNS: usize = 8;
+/// A pair is near when its distance is below this share of the typical one.
+const NEAR: f64 = 0.05;
+/// Larger buckets are compared with neighbours in hash order only.
+const BUCKET: usize = 400;
+
+pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> {
+    let mut check = Check::new(NAME);
+    let mut cut_short = 0;
+    let found = if let Some((values, columns)) = audit.features {
+        if columns < LEAST_COLUMNS {
+            return vec![Check::skipped(
+                NAME,
+                "vectors of fewer than 8 columns have close neighbours by nature",
+            )];
+        }
+        vectors(audit, values, columns, &mut cut_short)
+    } else if let Some(texts) = audit.texts {
+        texts_near(audit, texts, &mut cut_short)
+    } else {
+        return vec![Check::skipped(NAME, "neither features nor texts were given")];
+    };
+    if cut_short > 0 {
+        check.not_checked = format!("most pairs within {cut_short} crowded buckets");
+    }
+    let mut rows = BTreeSet::new();
+    for &(a, b) in &found {
+        let (trained, held_out) = if audit.parts[a as usize] == 0 { (a, b) } else { (b, a) };
+        if audit.parts[trained as usize] == 0 && rows.insert(held_out) {
+            check.example(|| {
+                format!("held-out row {held_out} nearly equals training row {trained}")
+            });
+        }
+    }
+    pairs.extend(found);
+    let held_out = (0..audit.parts.len()).filter(|&row| audit.held_out(row)).count();
+    let mut check = check.of(rows.len(), held_out, Verdict::Warning);
+    if check.share <= 0.001 {
+        check.verdict = Verdict::Clean;
+    }
+    vec![check]
+}
+
+/// Pairs across parts that share a key, `near` deciding; keys come as (key, row).
+fn candidates(
+    mut keyed: Vec<(u64, u32)>,
+    audit: &Audit<'_>,
+    near: &(impl Fn(usize, usize) -> bool + Sync),
+    cut_short: &mut usize,
+) -> Vec<(u32, u32)> {
+    keyed.par_sort_unstable();
+    let runs: Vec<&[(u64, u32)]> =
+        keyed.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1).collect();
+    *cut_short += runs.iter().filter(|run| run.len() > BUCKET).count();
+    runs.par_iter()
+        .flat_map_iter(|run| {
+            let reach = if run.len() > BUCKET { 8 } else { run.len() };
+            (0..run.len()).flat_map(move |i| {
+                run[i + 1..].iter().take(reach).map(move |&(_, b)| (run[i].1, b))
+            })
+        })
+        .filter(|&(a, b)| audit.across(a as usize, b as usize) && near(a as usize, b as usize))
+        .map(|(a, b)| (a.min(b), a.max(b)))
+        .collect()
+}
+
+/// Signs of 64 random projections of the centred rows; near pairs differ in at most three of them.
+fn vectors(
+    audit: &Audit<'_>,
+    values: &[f32],
+    columns: usize,
+    cut_short: &mut usize,
+) -> Vec<(u32, u32)> {
+    let n = audit.parts.len();
+    let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
+    let mut means = vec![0.0f64; columns];
+    for row in values.chunks_exact(columns) {
+        means.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(finite(value)));
+    }
+    means.iter_mut().for_each(|sum| *sum /= n as f64);
+    let mut stream = audit.seed.stream("audit/simhash");
+    let planes: Vec<f32> = (0..64 * columns).map(|_| stream.normal() as f32).collect();
+    let hashes: Vec<u64> = values
+        .par_chunks_exact(columns)
+        .map(|row| {
+            let centred: Vec<f32> =
+                row.iter().zip(&means).map(|(&value, mean)| finite(value) - *mean as f32).collect();
+            planes.chunks_exact(columns).enumerate().fold(0, |hash, (bit, plane)| {
+                let dot: f32 = plane.iter().zip(&centred).map(|(a, b)| a * b).sum();
+                hash | u64::from(dot > 0.0) << bit
+            })
+        })
+        .collect();
+    let distance = |a: usize, b: usize| {
+        let rows = values[a * columns..(a + 1) * columns]
+            .iter()
+            .zip(&values[b * columns..(b + 1) * columns]);
+        rows.map(|(&a, &b)| f64::from(finite(a) - finite(b)).powi(2)).sum::<f64>().sqrt()
+    };
+    // The typical distance: the median over random pairs.
+    let mut sample: Vec<f64> = (0..999)
+        .map(|_| distance(stream.below(n as u64) as usize, stream.below(n as u64) as usize))
+        .collect();
+    sample.sort_by(f64::total_cmp);
+    let limit = NEAR * sample[sample.len() / 2];
+    let near =
+        |a: usize, b: usize| (hashes[a] ^ hashes[b]).count_ones() <= 3 && distance(a, b) <= limit;
+    // Of four bands of 16 bits at least one is untouched by three changes.
+    let mut found = Vec::new();
+    for band in 0..4 {
+        let key = |hash: u64| hash >> (16 * band) & 0xffff;
+        let keyed = hashes.iter().enumerate().map(|(row, &hash)| (key(hash), row as u32)).collect();
+        found.extend(candidates(keyed, audit, &near, cut_short));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Hashes of runs of three words, lower case; of the whole text where it has fewer words.
+fn shingles(text: &str) -> Vec<u64> {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    let mut hashes: Vec<u64> = if words.len() < 3 {
+        vec![hash_bytes(words.join(" ").as_bytes())]
+    } else {
+        words.windows(3).map(|three| hash_bytes(three.join(" ").as_bytes())).collect()
+    };
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+/// The least hash in each of 128 bins; an empty bin takes that of the next filled one.
+fn signature(shingles: &[u64]) -> [u64; 128] {
+    let mut bins = [u64::MAX; 128];
+    for &hash in shingles {
+        let bin = &mut bins[(hash >> 57) as usize];
+        *bin = (*bin).min(hash);
+    }
+    let filled = bins;
+    for (place, bin) in bins.iter_mut().enumerate() {
+        if *bin == u64::MAX {
+            let next = (1..128)
+                .map(|step| (step, filled[(place + step) % 128]))
+                .find(|(_, h)| *h != u64::MAX);
+            *bin = next.map_or(u64::MAX, |(step, hash)| hash.wrapping_add(step as u64));
+        }
+    }
+    bins
+}
+
+/// Texts whose sets of shingles have a Jaccard similarity of 0.8 and more: 16 bands of 8 bins.
+fn texts_near(audit: &Audit<'_>, texts: &[&str], cut_short: &mut usize) -> Vec<(u32, u32)> {
+    let sets: Vec<Vec<u64>> = texts.par_iter().map(|text| shingles(text)).collect();
+    let signatures: Vec<[u64; 128]> = sets.par_iter().map(|set| signature(set)).collect();
+    let near = |a: usize, b: usize| {
+        let (mut i, mut j, mut shared) = (0, 0, 0usize);
+        while i < sets[a].len() && j < sets[b].len() {
+            match sets[a][i].cmp(&sets[b][j]) {
+                std::cmp::Ordering::Less => i += 1,
+                std::cmp::Ordering::Greater => j += 1,
+                std::cmp::Ordering::Equal => (i, j, shared) = (i + 1, j + 1, shared + 1),
+            }
+        }
+        let union = sets[a].len() + sets[b].len() - shared;
+        5 * shared >= 4 * union && union > 0
+    };
+    let mut found = Vec::new();
+    for band in 0..16 {
+        let key = |signature: &[u64; 128]| {
+            let bytes: Vec<u8> = signature[8 * band..8 * band + 8]
+                .iter()
+                .flat_map(|hash| hash.to_le_bytes())
+                .collect();
+            hash_bytes(&bytes)
+        };
+        let keyed = signatures.iter().enumerate().map(|(row, s)| (key(s), row as u32)).collect();
+        found.extend(candidates(keyed, audit, &near, cut_short));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}

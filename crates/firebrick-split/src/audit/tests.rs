@@ -1,0 +1,195 @@
+//! Planted leaks are found, clean data raise no alarm.
+
+use super::*;
+use crate::{HoldOut, KFold, Rows, Splitter};
+
+/// Independent normal features, `columns` of them.
+fn noise(n: usize, columns: usize, seed: u64) -> Vec<f32> {
+    let mut stream = Seed(seed).stream("audit-test");
+    (0..n * columns).map(|_| stream.normal() as f32).collect()
+}
+
+fn roles(n: usize, seed: u64) -> Roles {
+    HoldOut::new(0.25)
+        .with_validation(0.15)
+        .with_shuffle(Seed(seed))
+        .split(&Rows::new(n))
+        .expect("splits")
+}
+
+fn verdict(report: &AuditReport, name: &str) -> (Verdict, usize) {
+    report.check(name).map(|check| (check.verdict, check.count)).expect("the check exists")
+}
+
+#[test]
+fn clean_data_raise_no_alarm() {
+    for seed in 0..20 {
+        let (n, columns) = (400, 10);
+        let values = noise(n, columns, seed);
+        let mut stream = Seed(seed).stream("labels");
+        let labels: Vec<u32> = (0..n).map(|_| stream.below(3) as u32).collect();
+        let roles = roles(n, seed);
+        let report = Audit::of_roles(&roles)
+            .with_features(&values, columns)
+            .with_labels(&labels)
+            .with_seed(Seed(seed))
+            .run()
+            .expect("runs");
+        assert_eq!(report.verdict(), Verdict::Clean, "{report}");
+        assert!(report.pairs.is_empty());
+    }
+}
+
+#[test]
+fn every_planted_duplicate_is_found_and_mended() {
+    let (n, columns) = (600, 12);
+    let mut values = noise(n, columns, 1);
+    let roles = roles(n, 1);
+    let (train, test) = (roles.train(), roles.test());
+    for i in 0..30 {
+        let (from, to) = (train[i] as usize * columns, test[2 * i] as usize * columns);
+        values.copy_within(from..from + columns, to);
+        // Half of them differ a little.
+        if i % 2 == 1 {
+            values[to] += 0.01;
+        }
+    }
+    let labels: Vec<u32> = (0..n as u32).map(|row| row % 2).collect();
+    let audit = Audit::of_roles(&roles).with_features(&values, columns).with_labels(&labels);
+    let report = audit.run().expect("runs");
+    assert_eq!(verdict(&report, "exact duplicates"), (Verdict::Error, 15));
+    assert_eq!(report.check("exact duplicates").expect("exists").examples.len(), 10);
+    // Near duplicates count the equal ones too.
+    assert_eq!(verdict(&report, "near duplicates"), (Verdict::Warning, 30), "{report}");
+    let conflicts = (0..15).filter(|i| train[2 * i] % 2 != test[4 * i] % 2).count();
+    assert_eq!(verdict(&report, "conflicting labels").1, 2 * conflicts);
+    let groups = report.fix(None).expect("as many rows");
+    for i in 0..30 {
+        assert_eq!(groups[train[i] as usize], groups[test[2 * i] as usize]);
+    }
+    let folds =
+        crate::GroupKFold::new(4).split(&Rows::new(n).with_groups(&groups)).expect("splits");
+    for fold in 0..4 {
+        let again =
+            Audit::of_fold(&folds, fold).with_features(&values, columns).run().expect("runs");
+        assert_eq!(verdict(&again, "exact duplicates").1 + verdict(&again, "near duplicates").1, 0);
+    }
+}
+
+#[test]
+fn fix_merges_given_groups() {
+    let report = AuditReport { rows: 6, checks: vec![], pairs: vec![(1, 4), (0, 5)] };
+    assert_eq!(report.fix(Some(&[9, 9, 8, 8, 7, 6])).expect("six"), [0, 0, 2, 2, 0, 0]);
+    assert!(report.fix(Some(&[1])).is_err());
+}
+
+#[test]
+fn texts_are_compared_by_their_words() {
+    let long = |middle: &str| {
+        format!(
+            "the kiln was lined with {middle} bricks before the fire was lit and the door was closed for the night by the two of them"
+        )
+    };
+    let texts = [
+        long("new"),
+        long("new"),
+        "something else entirely stands here".into(),
+        long("old"),
+        "short".into(),
+        "Short ".into(),
+    ];
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let folds = KFold::new(2).split(&Rows::new(6)).expect("splits"); // 0, 1, 2 against 3, 4, 5
+    let report = Audit::of_fold(&folds, 1).with_texts(&texts).run().expect("runs");
+    assert_eq!(verdict(&report, "exact duplicates").1, 0);
+    assert_eq!(verdict(&report, "near duplicates").1, 0, "{report}");
+    let near = [
+        "a b c d e f g h i j k l m n o p q r s t u v w x y z",
+        "1 2 3",
+        "4 5 6",
+        "A b c d e f g h i j k l m n o p q r s t u v w x y",
+        "7",
+        "1 2 3",
+    ];
+    let report = Audit::of_fold(&folds, 1).with_texts(&near).run().expect("runs");
+    assert_eq!(verdict(&report, "exact duplicates"), (Verdict::Error, 1));
+    assert_eq!(report.pairs, [(0, 3), (1, 5)]);
+}
+
+#[test]
+fn groups_and_times_across_parts_are_found() {
+    let folds = KFold::new(2).split(&Rows::new(6)).expect("splits");
+    let groups = [1, 2, 3, 3, 4, 2];
+    let times = [1, 2, 9, 4, 5, 6];
+    let audit = Audit::of_fold(&folds, 1).with_groups(&groups).with_times(&times);
+    let report = audit.run().expect("runs");
+    assert_eq!(verdict(&report, "groups across parts"), (Verdict::Error, 2));
+    assert_eq!(verdict(&report, "times across parts"), (Verdict::Clean, 0));
+    let by_time = audit.clone().with_time_split(0).run().expect("runs");
+    assert_eq!(verdict(&by_time, "times across parts"), (Verdict::Error, 1));
+    let horizon = audit.with_time_split(2).run().expect("runs");
+    assert_eq!(verdict(&horizon, "times across parts"), (Verdict::Error, 2));
+    let inside = [1, 5, 9, 4, 5, 6];
+    let report = Audit::of_fold(&folds, 1).with_times(&inside).run().expect("runs");
+    assert_eq!(verdict(&report, "times across parts"), (Verdict::Warning, 1));
+    assert_eq!(verdict(&report, "near duplicates").0, Verdict::Skipped);
+    assert!(report.to_string().contains("no groups were given"));
+}
+
+#[test]
+fn a_feature_that_is_the_label_and_a_shift_are_found() {
+    let (n, columns) = (1000, 8);
+    let mut values = noise(n, columns, 4);
+    let labels: Vec<u32> = (0..n as u32).map(|row| row * 7 % 11 % 2).collect();
+    let roles = roles(n, 4);
+    for row in 0..n {
+        values[row * columns + 3] = labels[row] as f32 + 0.1 * values[row * columns + 3];
+    }
+    let report = Audit::of_roles(&roles)
+        .with_features(&values, columns)
+        .with_labels(&labels)
+        .run()
+        .expect("runs");
+    let check = report.check("single feature").expect("exists");
+    assert_eq!((check.verdict, check.count), (Verdict::Warning, 1));
+    assert!(check.examples[0].starts_with("column 3 "));
+    assert_eq!(verdict(&report, "adversarial validation").0, Verdict::Clean, "{report}");
+    // A shift in the mean of one feature, then in the variance of another.
+    for (column, scale, shift) in [(0, 1.0, 1.0), (1, 3.0, 0.0)] {
+        let mut drifted = values.clone();
+        for row in roles.test().into_iter().chain(roles.validation()) {
+            let value = &mut drifted[row as usize * columns + column];
+            *value = *value * scale + shift;
+        }
+        let report = Audit::of_roles(&roles).with_features(&drifted, columns).run().expect("runs");
+        assert_eq!(verdict(&report, "adversarial validation").0, Verdict::Warning, "{report}");
+    }
+}
+
+#[test]
+fn sorted_labels_and_new_labels_are_found() {
+    let labels: Vec<u32> = (0..200).map(|row| row / 50).collect();
+    let folds = KFold::new(4).split(&Rows::new(200)).expect("splits");
+    let report = Audit::of_fold(&folds, 3).with_labels(&labels).run().expect("runs");
+    assert_eq!(verdict(&report, "order dependence").0, Verdict::Warning);
+    assert_eq!(verdict(&report, "labels never trained on"), (Verdict::Warning, 50));
+}
+
+#[test]
+fn columns_that_do_not_fit_are_refused() {
+    let folds = KFold::new(2).split(&Rows::new(4)).expect("splits");
+    let audit = Audit::of_fold(&folds, 0);
+    assert!(audit.clone().with_features(&[1.0; 7], 2).run().is_err());
+    assert!(audit.clone().with_features(&[], 0).run().is_err());
+    assert!(audit.clone().with_labels(&[1]).run().is_err());
+    assert!(matches!(Audit::of_fold(&folds, 9).run(), Err(SplitError::NoSuchPart { .. })));
+    let nan = [f32::NAN; 40];
+    assert!(audit.with_features(&nan, 10).run().is_ok());
+}
+
+#[test]
+fn the_area_under_the_curve_counts_ties_half() {
+    assert_eq!(model::auc(&[(0.0, false), (1.0, true)]), 1.0);
+    assert_eq!(model::auc(&[(0.5, false), (0.5, true), (0.5, true)]), 0.5);
+    assert_eq!(model::auc(&[(0.1, true), (0.2, false), (0.3, true), (0.3, false)]), 0.375);
+}

@@ -1,0 +1,212 @@
+//! A CSV file as text cells (RFC 4180), with or without a header.
+
+use std::path::Path;
+
+/// The cells of a file.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let bytes = std::fs::read(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
+        Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text))
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut rows = records(text)?;
+        let Some(first) = rows.first() else { return Err("the file is empty".into()) };
+        let width = first.1.len();
+        if let Some((line, row)) = rows.iter().find(|(_, row)| row.len() != width) {
+            return Err(format!("line {line} has {} cells, the first has {width}", row.len()));
+        }
+        // A first line without any number is a header.
+        let is_header = !first.1.iter().any(|cell| cell.trim().parse::<f64>().is_ok());
+        let header = if is_header {
+            rows.remove(0).1
+        } else {
+            (0..width).map(|column| column.to_string()).collect()
+        };
+        if rows.is_empty() {
+            return Err("there is a header, but no row".into());
+        }
+        Ok(Self { header, rows: rows.into_iter().map(|(_, row)| row).collect() })
+    }
+
+    /// The place of a column, by name or number.
+    pub(crate) fn column(&self, name: &str) -> Result<usize, String> {
+        if let Some(place) = self.header.iter().position(|header| header.trim() == name) {
+            return Ok(place);
+        }
+        let width = self.header.len();
+        let number = name.parse::<i64>().ok().map(|n| if n < 0 { n + width as i64 } else { n });
+        match number.and_then(|n| usize::try_from(n).ok()) {
+            Some(place) if place < width => Ok(place),
+            _ => {
+                let known: Vec<&str> = self.header.iter().map(String::as_str).take(20).collect();
+                Err(format!("no column {name:?}; there are {width}: {}", known.join(", ")))
+            }
+        }
+    }
+
+    pub(crate) fn texts(&self, column: usize) -> impl Iterator<Item = String> + '_ {
+        self.rows.iter().map(move |row| row[column].trim().to_owned())
+    }
+
+    pub(crate) fn times(&self, column: usize) -> Result<Vec<i64>, String> {
+        let bad = |row: usize, cell: &str| {
+            format!("row {row} of the time column is neither a whole number nor a date: {cell:?}")
+        };
+        self.rows
+            .iter()
+            .enumerate()
+            .map(|(row, cells)| time(cells[column].trim()).ok_or_else(|| bad(row, &cells[column])))
+            .collect()
+    }
+
+    /// The columns in which every cell is a number, but for those that are used otherwise: values by row.
+    pub(crate) fn features(&self, used: &[usize]) -> (Vec<f32>, Vec<usize>) {
+        let number = |cell: &str| cell.trim().parse::<f32>().ok();
+        let columns: Vec<usize> = (0..self.header.len())
+            .filter(|column| !used.contains(column))
+            .filter(|&column| self.rows.iter().all(|row| number(&row[column]).is_some()))
+            .collect();
+        let values = self
+            .rows
+            .iter()
+            .flat_map(|row| columns.iter().filter_map(|&c| number(&row[c])))
+            .collect();
+        (values, columns)
+    }
+}
+
+/// Records with the line on which each begins; empty lines are skipped.
+fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
+    let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
+    let (mut line, mut begin, mut quoted, mut was_quoted) = (1usize, 1usize, false, false);
+    let mut chars = text.chars().peekable();
+    let mut finish = |row: &mut Vec<String>, cell: &mut String, begin: usize, was_quoted: bool| {
+        if !row.is_empty() || !cell.is_empty() || was_quoted {
+            row.push(std::mem::take(cell));
+            rows.push((begin, std::mem::take(row)));
+        }
+    };
+    while let Some(next) = chars.next() {
+        match next {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                cell.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if cell.is_empty() && !was_quoted => (quoted, was_quoted) = (true, true),
+            ',' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                was_quoted = false;
+            }
+            '\r' if !quoted && chars.peek() == Some(&'\n') => {}
+            '\n' if !quoted => {
+                finish(&mut row, &mut cell, begin, was_quoted);
+                line += 1;
+                (begin, was_quoted) = (line, false);
+            }
+            other => {
+                line += usize::from(other == '\n');
+                cell.push(other);
+            }
+        }
+    }
+    if quoted {
+        return Err(format!("the quoted cell that begins on line {begin} has no end"));
+    }
+    finish(&mut row, &mut cell, begin, was_quoted);
+    Ok(rows)
+}
+
+/// A whole number, or a date (and time of day) as seconds since 1970.
+fn time(cell: &str) -> Option<i64> {
+    if let Ok(number) = cell.parse() {
+        return Some(number);
+    }
+    let (date, clock) = match cell.split_once(['T', ' ']) {
+        Some((date, clock)) => (date, clock.trim_end_matches('Z')),
+        None => (cell, "00:00:00"),
+    };
+    let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
+    let (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let length = *usize::try_from(month - 1).ok().and_then(|m| lengths.get(m))?;
+    if !(1..=length).contains(&day) || !(0..=9999).contains(&year) {
+        return None;
+    }
+    let mut seconds = 0;
+    let mut fields = clock.splitn(3, ':');
+    for limit in [24, 60, 60] {
+        let field: i64 = match fields.next() {
+            Some(text) => {
+                text.split('.').next()?.parse().ok().filter(|v| (0..limit).contains(v))?
+            }
+            None => 0,
+        };
+        seconds = seconds * 60 + field;
+    }
+    // Days from the civil date, March being the first month of the year.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
+            - 1;
+    Some((days - 719_468) * 86_400 + seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_line_ends_are_understood() {
+        let table =
+            Table::parse("a,b\r\n\"x, \"\"y\"\"\",1\n\n\"two\nlines\",\"\"\n").expect("parses");
+        assert_eq!(table.header, ["a", "b"]);
+        assert_eq!(table.rows, [["x, \"y\"", "1"], ["two\nlines", ""]]);
+        assert_eq!(Table::parse("1,2\n3,4").expect("no header").rows.len(), 2);
+        for (text, part) in
+            [("", "empty"), ("a,b\n", "no row"), ("1,2\n3\n", "line 2 has 1"), ("\"a", "no end")]
+        {
+            let error = Table::parse(text).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_number() {
+        let table = Table::parse("id,size,kind\nq,2,u\nr,3,v\n").expect("parses");
+        assert_eq!(
+            (table.column("size"), table.column("-1"), table.column("0")),
+            (Ok(1), Ok(2), Ok(0))
+        );
+        assert!(table.column("other").expect_err("unknown").contains("id, size, kind"));
+        assert!(table.column("3").is_err());
+        assert_eq!(table.features(&[0]), (vec![2.0, 3.0], vec![1]));
+    }
+
+    #[test]
+    fn dates_are_seconds() {
+        assert_eq!(time("-5"), Some(-5));
+        assert_eq!(time("1970-01-02"), Some(86_400));
+        assert_eq!(time("2000-02-29T12:34:56Z"), Some(951_827_696));
+        assert_eq!(time("1969-12-31 23:59"), Some(-60));
+        for bad in ["", "2001-02-29", "2001-13-01", "2001-01-01T25:00", "soon", "1.5", "2001-01"] {
+            assert_eq!(time(bad), None, "{bad}");
+        }
+    }
+}
