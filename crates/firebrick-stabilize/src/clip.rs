@@ -13,7 +13,8 @@
 //! ones when it is infinite. Here such gradients are left as they are and the step is skipped.
 //! burn's `GradientClipping::Norm` takes each tensor's own norm.
 
-use crate::{Guard, NormType, Verdict, gradient_norms, scale_gradients};
+use crate::guard::alone;
+use crate::{Guard, Measured, NormType, Verdict, scale_gradients};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -46,7 +47,13 @@ impl ClipGlobalNormConfig {
     /// When `max_norm` is not above 0 or not finite.
     pub fn init(&self) -> Result<ClipGlobalNorm, ConfigError> {
         check::positive("max_norm", self.max_norm)?;
-        Ok(ClipGlobalNorm { config: self.clone(), last: None, layers: Vec::new() })
+        Ok(ClipGlobalNorm {
+            config: self.clone(),
+            last: None,
+            looked_at: 0,
+            clipped: 0,
+            layers: Vec::new(),
+        })
     }
 }
 
@@ -55,6 +62,8 @@ impl ClipGlobalNormConfig {
 pub struct ClipGlobalNorm {
     config: ClipGlobalNormConfig,
     last: Option<f64>,
+    looked_at: u64,
+    clipped: u64,
     layers: Vec<(String, f64)>,
 }
 
@@ -63,17 +72,34 @@ impl ClipGlobalNorm {
     ///
     /// A norm that is NaN or infinite changes nothing and is returned.
     pub fn clip<M: Module>(&mut self, model: &M, gradients: &mut GradientsParams) -> f64 {
-        let norms = gradient_norms(model, gradients, self.config.norm_type);
-        // The constant is PyTorch's; with it the clipped norm stays just below the bound.
-        let factor = self.config.max_norm / (norms.global + 1e-6);
-        if norms.global.is_finite() && factor < 1.0 {
-            scale_gradients(model, gradients, factor);
-        }
-        self.last = Some(norms.global);
+        self.clip_measured(model, gradients, &mut Measured::default())
+    }
+
+    fn clip_measured<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        measured: &mut Measured,
+    ) -> f64 {
+        let norms = measured.norms(model, gradients, self.config.norm_type);
+        let norm = norms.global;
         if self.config.by_layer {
             self.layers = norms.layers();
         }
-        norms.global
+        self.last = Some(norm);
+        self.looked_at += 1;
+        if limit(model, gradients, norm, self.config.max_norm, measured) {
+            self.clipped += 1;
+        }
+        norm
+    }
+
+    /// The share of steps that were clipped; above a fifth, the bound acts as a second learning rate.
+    ///
+    /// `None` before the first step.
+    #[must_use]
+    pub fn clip_rate(&self) -> Option<f64> {
+        (self.looked_at > 0).then(|| self.clipped as f64 / self.looked_at as f64)
     }
 
     /// The norm before clipping of the last step that was looked at.
@@ -83,19 +109,46 @@ impl ClipGlobalNorm {
     }
 }
 
+/// Scales all gradients by `bound / (norm + 1e-6)` if that is below 1; says whether it did.
+///
+/// A norm that is not finite changes nothing.
+pub(crate) fn limit<M: Module>(
+    model: &M,
+    gradients: &mut GradientsParams,
+    norm: f64,
+    bound: f64,
+    measured: &mut Measured,
+) -> bool {
+    // The constant is PyTorch's; with it the clipped norm stays just below the bound.
+    let factor = bound / (norm + 1e-6);
+    if !norm.is_finite() || factor >= 1.0 {
+        return false;
+    }
+    scale_gradients(model, gradients, factor);
+    measured.forget();
+    true
+}
+
 impl Guard for ClipGlobalNorm {
-    fn before_step<M: Module>(
+    alone!();
+
+    fn before_step_sharing<M: Module>(
         &mut self,
         model: &M,
         gradients: &mut GradientsParams,
         _loss: f64,
+        measured: &mut Measured,
     ) -> Verdict {
-        if self.clip(model, gradients).is_finite() { Verdict::Proceed } else { Verdict::Skip }
+        let norm = self.clip_measured(model, gradients, measured);
+        if norm.is_finite() { Verdict::Proceed } else { Verdict::Skip }
     }
 
     fn record(&self, record: &mut Record) {
         if let Some(norm) = self.last {
             record.values.insert(names::GRADIENT_NORM.into(), norm);
+        }
+        if let Some(rate) = self.clip_rate() {
+            record.values.insert("clip_rate".into(), rate);
         }
         for (layer, norm) in &self.layers {
             record.values.insert(format!("{}/{layer}", names::GRADIENT_NORM), *norm);

@@ -1,5 +1,6 @@
 //! What stands between `backward` and the optimizer's step.
 
+use crate::{GradientNorms, NormType, gradient_norms};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::Record;
@@ -34,6 +35,21 @@ pub trait Guard {
         loss: f64,
     ) -> Verdict;
 
+    /// [`before_step`](Self::before_step) within a chain whose guards share one measurement of the norms.
+    ///
+    /// Written only by guards that measure norms; the default calls `before_step` and forgets what was
+    /// measured, since the gradients may have changed.
+    fn before_step_sharing<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        loss: f64,
+        measured: &mut Measured,
+    ) -> Verdict {
+        measured.forget();
+        self.before_step(model, gradients, loss)
+    }
+
     /// Called with the model after the step was taken.
     fn after_step<M: Module>(&mut self, model: &M) {
         let _ = model;
@@ -44,6 +60,50 @@ pub trait Guard {
         let _ = record;
     }
 }
+
+/// The norms of the gradients as they stand now, measured at most once for a chain of guards.
+#[derive(Debug, Default)]
+pub struct Measured(Option<(NormType, GradientNorms)>);
+
+impl Measured {
+    /// The norms of `gradients`, measured unless they are known.
+    pub fn norms<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        norm_type: NormType,
+    ) -> &GradientNorms {
+        let known = self.0.take().filter(|(known, _)| *known == norm_type);
+        let measure = || (norm_type, gradient_norms(model, gradients, norm_type));
+        &self.0.insert(known.unwrap_or_else(measure)).1
+    }
+
+    /// To be called by whoever changes the gradients.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Whether all gradients are finite: from any norm that is known, else from the Euclidean one.
+    pub fn is_finite<M: Module>(&mut self, model: &M, gradients: &GradientsParams) -> bool {
+        let norm_type = self.0.as_ref().map_or(NormType::Two, |(known, _)| *known);
+        self.norms(model, gradients, norm_type).global.is_finite()
+    }
+}
+
+/// `before_step` of a guard that is not in a chain: it shares with nobody.
+macro_rules! alone {
+    () => {
+        fn before_step<Model: burn::module::Module>(
+            &mut self,
+            model: &Model,
+            gradients: &mut burn::optim::GradientsParams,
+            loss: f64,
+        ) -> $crate::Verdict {
+            self.before_step_sharing(model, gradients, loss, &mut $crate::Measured::default())
+        }
+    };
+}
+pub(crate) use alone;
 
 impl Guard for () {
     fn before_step<M: Module>(&mut self, _: &M, _: &mut GradientsParams, _: f64) -> Verdict {
@@ -59,6 +119,18 @@ impl<G: Guard> Guard for Option<G> {
         loss: f64,
     ) -> Verdict {
         self.as_mut().map_or(Verdict::Proceed, |guard| guard.before_step(model, gradients, loss))
+    }
+
+    fn before_step_sharing<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        loss: f64,
+        measured: &mut Measured,
+    ) -> Verdict {
+        self.as_mut().map_or(Verdict::Proceed, |guard| {
+            guard.before_step_sharing(model, gradients, loss, measured)
+        })
     }
 
     fn after_step<M: Module>(&mut self, model: &M) {
@@ -77,14 +149,18 @@ impl<G: Guard> Guard for Option<G> {
 macro_rules! chain {
     ($($guard:ident $index:tt),+) => {
         impl<$($guard: Guard),+> Guard for ($($guard,)+) {
-            fn before_step<Model: Module>(
+            alone!();
+
+            fn before_step_sharing<Model: Module>(
                 &mut self,
                 model: &Model,
                 gradients: &mut GradientsParams,
                 loss: f64,
+                measured: &mut Measured,
             ) -> Verdict {
                 $(
-                    let verdict = self.$index.before_step(model, gradients, loss);
+                    let verdict =
+                        self.$index.before_step_sharing(model, gradients, loss, measured);
                     if verdict != Verdict::Proceed {
                         return verdict;
                     }
@@ -108,3 +184,5 @@ chain!(A 0, B 1, C 2);
 chain!(A 0, B 1, C 2, D 3);
 chain!(A 0, B 1, C 2, D 3, E 4);
 chain!(A 0, B 1, C 2, D 3, E 4, F 5);
+chain!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+chain!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);

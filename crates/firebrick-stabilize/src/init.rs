@@ -3,24 +3,50 @@
 //! # Formulas
 //! With `fan_in` inputs and `fan_out` outputs of a unit:
 //! ```text
-//! LeCun normal       variance 1 / fan_in
+//! LeCun              variance 1 / fan_in
 //! Xavier             variance gain^2 * 2 / (fan_in + fan_out)
 //! Kaiming            variance gain^2 / fan_in           gain sqrt(2) for ReLU
 //! ```
-//! A uniform form with variance `v` draws from [-sqrt(3 v), sqrt(3 v)).
+//! A uniform form with variance `v` draws from [-sqrt(3 v), sqrt(3 v)). A truncated normal is cut at two
+//! deviations and widened, so that its variance is `v` after the cut (PyTorch's `trunc_normal_` is not).
 //!
 //! # Reference
-//! Y. LeCun et al., "Efficient BackProp", 1998; X. Glorot, Y. Bengio, AISTATS 2010; K. He et al., ICCV 2015.
+//! Y. LeCun et al., "Efficient BackProp", 1998; X. Glorot, Y. Bengio, AISTATS 2010; K. He et al., ICCV 2015;
+//! A. Saxe et al., ICLR 2014 (orthogonal); L. Xiao et al., ICML 2018 (delta-orthogonal); J. Martens, ICML 2010
+//! (sparse); Q. Le, N. Jaitly, G. Hinton, 2015 (identity).
 //!
 //! # Differences
 //! burn draws lazily from a generator of the whole process, so its weights depend on what else was drawn and
 //! in which order. burn also draws biases like weights; here they start at 0.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
-use firebrick_backend::{PathStack, Role};
-use firebrick_core::{Philox, Seed};
+use crate::draw;
+use crate::units::unit_axis;
+use crate::{Initialize, StabilizeError};
+use burn::module::Module;
+use firebrick_core::{ConfigError, Philox, Seed, check};
 use serde::{Deserialize, Serialize};
+
+/// Which fan the variance is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fan {
+    /// The inputs of a unit: the signal keeps its size going forward.
+    In,
+    /// The outputs: the gradient keeps its size going back.
+    Out,
+    /// The mean of both.
+    Average,
+}
+
+/// The form of a distribution of given variance and mean 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Distribution {
+    /// Uniform.
+    Uniform,
+    /// Normal.
+    Normal,
+    /// Normal, cut at two deviations and widened to the variance asked for.
+    TruncatedNormal,
+}
 
 /// The distribution of initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,6 +54,8 @@ use serde::{Deserialize, Serialize};
 pub enum Scheme {
     /// Normal, variance `1 / fan_in`: for SELU and for linear units.
     LecunNormal,
+    /// Uniform, variance `1 / fan_in`.
+    LecunUniform,
     /// Uniform, variance `2 / (fan_in + fan_out)`: for tanh and sigmoid.
     XavierUniform,
     /// Normal, variance `2 / (fan_in + fan_out)`.
@@ -36,36 +64,178 @@ pub enum Scheme {
     KaimingUniform,
     /// Normal, variance `2 / fan_in`: for ReLU.
     KaimingNormal,
+    /// Any other combination: variance `gain^2 / fan`.
+    Scaled {
+        /// What the deviation is multiplied by.
+        gain: f64,
+        /// Which fan.
+        fan: Fan,
+        /// Which form.
+        distribution: Distribution,
+    },
+    /// The given deviation, whatever the fans.
+    Fixed {
+        /// The standard deviation.
+        deviation: f64,
+        /// Which form.
+        distribution: Distribution,
+    },
+    /// Orthonormal rows or columns, whichever are fewer, times `gain`.
+    Orthogonal {
+        /// The singular values.
+        gain: f64,
+    },
+    /// A convolution whose kernel is an orthogonal matrix at its centre and zero elsewhere; it needs at least as
+    /// many outputs as inputs.
+    DeltaOrthogonal {
+        /// The singular values.
+        gain: f64,
+    },
+    /// `nonzeros` normal weights a unit, at random inputs, all others zero.
+    Sparse {
+        /// Weights that are not zero, of each unit; 15 in the paper.
+        nonzeros: usize,
+        /// Their deviation; 1 in the paper.
+        deviation: f64,
+    },
+    /// Ones from the i-th input to the i-th output (at the centre of a kernel), times `gain`.
+    Identity {
+        /// The value of the ones.
+        gain: f64,
+    },
+    /// The same value everywhere. Units that are all alike stay alike: for biases, scales and last layers.
+    Constant {
+        /// The value.
+        value: f64,
+    },
 }
 
 impl Scheme {
-    /// The variance of a weight between `fan_in` inputs and `fan_out` outputs.
+    /// The mean square of a weight between `fan_in` inputs and `fan_out` outputs, which is the variance of all
+    /// schemes with mean 0.
     #[must_use]
     pub fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
-        let (fan_in, both) = (fan_in.max(1) as f64, (fan_in + fan_out).max(1) as f64);
+        let inputs = fan_in.max(1) as f64;
+        let more = fan_in.max(fan_out).max(1) as f64;
         match self {
-            Self::LecunNormal => 1.0 / fan_in,
-            Self::XavierUniform | Self::XavierNormal => 2.0 / both,
-            Self::KaimingUniform | Self::KaimingNormal => 2.0 / fan_in,
+            Self::LecunNormal | Self::LecunUniform => 1.0 / inputs,
+            Self::XavierUniform | Self::XavierNormal => 2.0 / (fan_in + fan_out).max(1) as f64,
+            Self::KaimingUniform | Self::KaimingNormal => 2.0 / inputs,
+            Self::Scaled { gain, fan, .. } => {
+                gain * gain
+                    / match fan {
+                        Fan::In => inputs,
+                        Fan::Out => fan_out.max(1) as f64,
+                        Fan::Average => (fan_in + fan_out).max(1) as f64 / 2.0,
+                    }
+            }
+            Self::Fixed { deviation, .. } => deviation * deviation,
+            Self::Orthogonal { gain }
+            | Self::DeltaOrthogonal { gain }
+            | Self::Identity { gain } => gain * gain / more,
+            Self::Sparse { nonzeros, deviation } => {
+                deviation * deviation * (nonzeros as f64 / inputs).min(1.0)
+            }
+            Self::Constant { value } => value * value,
         }
     }
 
-    fn draw(self, deviation: f64, stream: &mut Philox) -> f64 {
+    pub(crate) fn check(self) -> Result<(), ConfigError> {
         match self {
-            Self::XavierUniform | Self::KaimingUniform => {
-                deviation * 3f64.sqrt() * (2.0 * stream.uniform() - 1.0)
+            Self::Scaled { gain, .. }
+            | Self::Orthogonal { gain }
+            | Self::DeltaOrthogonal { gain }
+            | Self::Identity { gain } => check::positive("gain", gain).map(drop),
+            Self::Fixed { deviation, .. } => check::non_negative("deviation", deviation).map(drop),
+            Self::Sparse { nonzeros, deviation } => {
+                check::at_least("nonzeros", nonzeros, 1)?;
+                check::positive("deviation", deviation).map(drop)
             }
-            Self::LecunNormal | Self::XavierNormal | Self::KaimingNormal => {
-                deviation * stream.normal()
-            }
+            Self::Constant { value } => check::finite("value", value).map(drop),
+            _ => Ok(()),
         }
+    }
+
+    fn distribution(self) -> Distribution {
+        match self {
+            Self::XavierUniform | Self::KaimingUniform | Self::LecunUniform => {
+                Distribution::Uniform
+            }
+            Self::Scaled { distribution, .. } | Self::Fixed { distribution, .. } => distribution,
+            _ => Distribution::Normal,
+        }
+    }
+
+    /// The weights of a layer of type `owner`, in burn's order; the reason where the shape does not allow it.
+    pub(crate) fn draw(
+        self,
+        owner: &str,
+        shape: &[usize],
+        stream: &mut Philox,
+    ) -> Result<Vec<f64>, String> {
+        let count: usize = shape.iter().product();
+        if let Self::Constant { value } = self {
+            return Ok(vec![value; count]);
+        }
+        let (fan_in, fan_out) = fans(owner, shape);
+        let matrix = matches!(
+            self,
+            Self::Orthogonal { .. }
+                | Self::DeltaOrthogonal { .. }
+                | Self::Sparse { .. }
+                | Self::Identity { .. }
+        );
+        if !matrix {
+            let deviation = self.variance(fan_in, fan_out).sqrt();
+            let form = self.distribution();
+            return Ok((0..count).map(|_| deviation * standard(form, stream)).collect());
+        }
+        let Some(axis) = unit_axis(owner, shape.len()) else {
+            return Err("a vector has no rows and columns".into());
+        };
+        let units = shape[axis];
+        let inputs = count.checked_div(units).unwrap_or(0);
+        let channels = shape[1 - axis];
+        let kernel = &shape[2..];
+        let unit_major = match self {
+            Self::Orthogonal { gain } => draw::orthogonal(units, inputs, gain, stream),
+            Self::Sparse { nonzeros, deviation } => {
+                draw::sparse(units, inputs, nonzeros, deviation, stream)
+            }
+            Self::Identity { gain } => {
+                draw::at_centre(&draw::identity(units, channels, gain), kernel)
+            }
+            _ if units < channels => {
+                return Err(format!(
+                    "delta-orthogonal needs outputs >= inputs, got {units} < {channels}"
+                ));
+            }
+            Self::DeltaOrthogonal { gain } => {
+                draw::at_centre(&draw::orthogonal(units, channels, gain, stream), kernel)
+            }
+            _ => Vec::new(),
+        };
+        Ok(draw::to_storage(unit_major, shape, axis))
+    }
+}
+
+/// A draw with mean 0 and variance 1.
+fn standard(form: Distribution, stream: &mut Philox) -> f64 {
+    match form {
+        Distribution::Uniform => 3f64.sqrt() * (2.0 * stream.uniform() - 1.0),
+        Distribution::Normal => stream.normal(),
+        Distribution::TruncatedNormal => draw::truncated_normal(stream),
     }
 }
 
 /// Draws the weights of `model` anew by `scheme`, sets its biases to 0 and its embeddings to N(0, 1).
 ///
 /// Scales and offsets of normalization layers and other vectors keep burn's constants. Each parameter draws
-/// from a stream named by its path, so adding a layer leaves the others as they were.
+/// from a stream named by its path, so adding a layer leaves the others as they were. For more than one scheme,
+/// or to have the numbers inside it checked, see [`Initialize`].
+///
+/// A layer that the scheme cannot fill (delta-orthogonal with fewer outputs than inputs) is left as it is;
+/// [`Initialize::apply`] says so instead.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::Device};
@@ -79,52 +249,14 @@ impl Scheme {
 /// ```
 #[must_use]
 pub fn initialize<M: Module>(model: M, scheme: Scheme, seed: Seed) -> M {
-    model.map(&mut Draw { scheme, seed, path: PathStack::default() })
-}
-
-struct Draw {
-    scheme: Scheme,
-    seed: Seed,
-    path: PathStack,
-}
-
-impl ModuleMapper for Draw {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.lazy_shape();
-        let mut stream = self.seed.stream(&format!("init/{}", self.path.path()));
-        let count = shape.num_elements();
-        let values: Vec<f64> = match self.path.role(D) {
-            Role::Weight => {
-                let (fan_in, fan_out) = fans(self.path.owner(), shape.as_slice());
-                let deviation = self.scheme.variance(fan_in, fan_out).sqrt();
-                (0..count).map(|_| self.scheme.draw(deviation, &mut stream)).collect()
-            }
-            Role::Embedding => (0..count).map(|_| stream.normal()).collect(),
-            Role::Bias => vec![0.0; count],
-            _ => return param,
-        };
-        let trainable = param.is_require_grad();
-        param.map(|old| {
-            let (device, dtype) = (old.device(), old.dtype());
-            let data = TensorData::new(values, shape);
-            Tensor::from_data(data, (&device, dtype)).set_require_grad(trainable)
-        })
-    }
+    Initialize::new(seed).weights(scheme).fill(model, &mut |_: StabilizeError| {})
 }
 
 /// Inputs and outputs of a unit of a layer of type `owner` whose weight has `shape`.
 ///
 /// burn stores `Linear` as [in, out], convolutions as [out, in / groups, kernel..] and transposed
 /// convolutions as [in, out / groups, kernel..].
-fn fans(owner: &str, shape: &[usize]) -> (usize, usize) {
+pub(crate) fn fans(owner: &str, shape: &[usize]) -> (usize, usize) {
     let [first, second, kernel @ ..] = shape else { return (1, 1) };
     let field: usize = kernel.iter().product();
     if owner.contains("Conv") && !owner.contains("Transpose") {
@@ -139,6 +271,7 @@ mod tests {
     use super::*;
     use burn::nn::conv::Conv2dConfig;
     use burn::nn::{BatchNormConfig, LinearConfig};
+    use burn::tensor::Tensor;
     use firebrick_backend::testing::devices;
 
     /// The largest distance between the sample's and the distribution's cumulative function.
@@ -163,12 +296,62 @@ mod tests {
         if x >= 0.0 { 1.0 - tail } else { tail }
     }
 
+    fn scaled(gain: f64, fan: Fan, distribution: Distribution) -> Scheme {
+        Scheme::Scaled { gain, fan, distribution }
+    }
+
+    #[test]
+    fn matrix_schemes_fill_every_layout() {
+        let device = burn::tensor::Device::flex();
+        let conv = Conv2dConfig::new([2, 3], [3, 3]).init(&device);
+        let conv = initialize(conv, Scheme::DeltaOrthogonal { gain: 1.0 }, Seed(1));
+        let weight: Vec<f64> = conv.weight.val().try_to_vec_as().expect("reads");
+        let centres: Vec<f64> = weight.chunks(9).map(|kernel| kernel[4]).collect();
+        assert!(weight.chunks(9).all(|k| k.iter().filter(|v| **v != 0.0).count() == 1));
+        // The columns of the [out, in] matrix at the centre are orthonormal.
+        for (a, b, expected) in [(0, 0, 1.0), (1, 1, 1.0), (0, 1, 0.0)] {
+            let product: f64 = (0..3).map(|out| centres[out * 2 + a] * centres[out * 2 + b]).sum();
+            assert!((product - expected).abs() < 1e-6);
+        }
+        let linear = LinearConfig::new(3, 5).init(&device);
+        let linear = initialize(linear, Scheme::Sparse { nonzeros: 2, deviation: 1.0 }, Seed(1));
+        let weight: Vec<f64> = linear.weight.val().try_to_vec_as().expect("reads");
+        for unit in 0..5 {
+            let used = (0..3).filter(|input| weight[input * 5 + unit] != 0.0).count();
+            assert_eq!(used, 2);
+        }
+        let square = LinearConfig::new(3, 3).init(&device);
+        let square = initialize(square, Scheme::Identity { gain: 2.0 }, Seed(1));
+        let input = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
+        let output: Vec<f64> = square.forward(input).try_to_vec_as().expect("reads");
+        assert_eq!(output, [2.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn a_column_layout_has_the_fans_of_its_twin() {
+        let device = burn::tensor::Device::flex();
+        let config = LinearConfig::new(400, 100).with_layout(burn::nn::LinearLayout::Col);
+        let layer = initialize(config.init(&device), Scheme::LecunNormal, Seed(3));
+        assert_eq!(layer.weight.val().dims(), [400, 100]);
+        let weights: Vec<f64> = layer.weight.val().try_to_vec_as().expect("reads");
+        let square = weights.iter().map(|w| w * w).sum::<f64>() / 40_000.0;
+        assert!((square * 400.0 - 1.0).abs() < 5.0 * (2.0f64 / 40_000.0).sqrt(), "{square}");
+    }
+
     #[test]
     fn weights_follow_the_exact_distribution() {
         for device in devices() {
             let device = device.autodiff();
             for (scheme, variance) in [
                 (Scheme::LecunNormal, 1.0 / 200.0),
+                (Scheme::LecunUniform, 1.0 / 200.0),
+                (scaled(3.0, Fan::Out, Distribution::Uniform), 9.0 / 100.0),
+                (scaled(0.5, Fan::Average, Distribution::Normal), 0.25 / 150.0),
+                (scaled(2.0, Fan::In, Distribution::TruncatedNormal), 4.0 / 200.0),
+                (
+                    Scheme::Fixed { deviation: 0.02, distribution: Distribution::TruncatedNormal },
+                    0.0004,
+                ),
                 (Scheme::XavierUniform, 2.0 / 300.0),
                 (Scheme::XavierNormal, 2.0 / 300.0),
                 (Scheme::KaimingUniform, 2.0 / 200.0),
@@ -177,12 +360,22 @@ mod tests {
                 let layer = initialize(LinearConfig::new(200, 100).init(&device), scheme, Seed(1));
                 let weights: Vec<f64> = layer.weight.val().try_to_vec_as().expect("reads");
                 let deviation = f64::sqrt(variance);
-                let gap = match scheme {
-                    Scheme::XavierUniform | Scheme::KaimingUniform => {
+                let gap = match scheme.distribution() {
+                    Distribution::Uniform => {
                         let bound = deviation * 3f64.sqrt();
                         kolmogorov(weights, |x| ((x + bound) / (2.0 * bound)).clamp(0.0, 1.0))
                     }
-                    _ => kolmogorov(weights, |x| normal_cumulative(x / deviation)),
+                    Distribution::Normal => {
+                        kolmogorov(weights, |x| normal_cumulative(x / deviation))
+                    }
+                    Distribution::TruncatedNormal => {
+                        let (low, high) = (normal_cumulative(-2.0), normal_cumulative(2.0));
+                        // The deviation of a normal cut at +-2 is 0.87962566.
+                        let wide = deviation / 0.879_625_66;
+                        kolmogorov(weights, |x| {
+                            ((normal_cumulative(x / wide) - low) / (high - low)).clamp(0.0, 1.0)
+                        })
+                    }
                 };
                 // The 0.9999 quantile of Kolmogorov's statistic is 2.23 / sqrt(n).
                 assert!(gap < 2.23 / 20_000f64.sqrt(), "{scheme:?}: {gap}");

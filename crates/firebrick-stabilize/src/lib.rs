@@ -2,17 +2,67 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod adaptive;
+mod audit;
+mod auto_clip;
+mod batch_norm;
+mod centralize;
 mod clip;
+mod clip_each;
+mod curvature;
+mod draw;
+mod error;
+mod gain;
 mod guard;
 mod init;
+mod initialize;
+mod lanczos;
+mod loss_scale;
+mod monitor;
+mod noise;
+mod noise_scale;
 mod non_finite;
 mod norm;
+mod outlier;
+mod read;
+mod recurrent;
+mod reduce;
+mod replay;
+mod saddle;
+mod spam;
+mod spike;
+mod taps;
+mod transform;
+mod units;
 
+pub use adaptive::{AdaptiveClip, AdaptiveClipConfig};
+pub use audit::{InitAudit, LayerForecast, audit_init};
+pub use auto_clip::{AutoClip, AutoClipConfig, ZClip, ZClipConfig};
+pub use batch_norm::{check_batch_norm_input, freeze_batch_norm, recalibrate};
+pub use centralize::CentralizeGradients;
 pub use clip::{ClipGlobalNorm, ClipGlobalNormConfig};
-pub use guard::{Guard, Verdict};
-pub use init::{Scheme, initialize};
+pub use clip_each::{ClipTensorNorm, ClipTensorNormConfig, ClipValue, ClipValueConfig};
+pub use curvature::{Critical, Curvature, CurvatureConfig, Spectrum};
+pub use error::StabilizeError;
+pub use gain::Nonlinearity;
+pub use guard::{Guard, Measured, Verdict};
+pub use init::{Distribution, Fan, Scheme, initialize};
+pub use initialize::{Initialize, Select, class_prior_bias, fixup_factor};
+pub use loss_scale::{LossScale, LossScaleConfig};
+pub use monitor::{Monitor, MonitorConfig};
+pub use noise::{GradientNoise, GradientNoiseConfig};
+pub use noise_scale::{NoiseScale, NoiseScaleConfig};
 pub use non_finite::{SkipNonFinite, SkipNonFiniteConfig};
-pub use norm::{GradientNorms, NormType, TensorNorm, gradient_norms, scale_gradients};
+pub use norm::{GradientNorms, NormType, TensorNorm, gradient_norms};
+pub use outlier::{SkipOutliers, SkipOutliersConfig};
+pub use recurrent::{ForgetBias, initialize_recurrent};
+pub use replay::{ClipReplay, replay_clip};
+pub use saddle::{SaddleEscape, SaddleEscapeConfig, positive_definite_share};
+pub use spam::{ClipSpikes, ClipSpikesConfig, MomentumReset, MomentumResetConfig};
+pub use spike::{LossSpike, LossSpikeConfig};
+pub use taps::{Tap, Taps, depth_slope, record_taps};
+pub use transform::scale_gradients;
+pub use units::unit_axis;
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {

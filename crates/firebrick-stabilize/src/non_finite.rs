@@ -3,7 +3,8 @@
 //! Multiplying such an update by 0 is not skipping, since 0 times NaN is NaN: the optimizer, its schedule and
 //! every average must not move at all.
 
-use crate::{Guard, NormType, Verdict, gradient_norms};
+use crate::guard::alone;
+use crate::{Guard, Measured, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -45,15 +46,16 @@ impl SkipNonFinite {
 }
 
 impl Guard for SkipNonFinite {
-    fn before_step<M: Module>(
+    alone!();
+
+    fn before_step_sharing<M: Module>(
         &mut self,
         model: &M,
         gradients: &mut GradientsParams,
         loss: f64,
+        measured: &mut Measured,
     ) -> Verdict {
-        let finite = loss.is_finite()
-            && gradient_norms(model, gradients, NormType::Infinity).global.is_finite();
-        if finite {
+        if loss.is_finite() && measured.is_finite(model, gradients) {
             self.consecutive = 0;
             return Verdict::Proceed;
         }

@@ -1,9 +1,12 @@
 //! Norms of all gradients of a module, defined for every input, in one read from the device.
 
+use crate::read::read;
+use crate::reduce::{largest_of, reduce_all};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, FloatDType, Tensor};
 use firebrick_backend::PathStack;
+use firebrick_backend::host::HostTensor;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -23,9 +26,7 @@ impl NormType {
     fn combine(self, parts: impl Iterator<Item = f64>) -> f64 {
         match self {
             Self::One => parts.sum(),
-            Self::Infinity => parts.fold(0.0, |largest: f64, part| {
-                if part.is_nan() || largest.is_nan() { f64::NAN } else { largest.max(part) }
-            }),
+            Self::Infinity => parts.fold(0.0, largest_of),
             Self::Two => {
                 // Squares of f32 norms neither overflow nor vanish in f64; f64 gradients may need the scale.
                 let parts: Vec<f64> = parts.collect();
@@ -81,8 +82,9 @@ impl GradientNorms {
 
 /// Measures the gradients of `model` in one read from the device.
 ///
-/// Each tensor is scaled by its largest magnitude before it is squared, so that neither f32 nor f16
-/// gradients overflow, and nothing vanishes. A shared parameter counts once.
+/// In host memory (flex, ndarray, f32) it is one parallel pass over all gradients, summed in f64. Elsewhere
+/// each tensor is scaled by its largest magnitude before it is squared. Either way nothing overflows and
+/// nothing vanishes. A shared parameter counts once.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
@@ -106,25 +108,30 @@ pub fn gradient_norms<M: Module>(
         norm_type,
         path: PathStack::default(),
         seen: HashSet::new(),
-        found: vec![],
+        tensors: Vec::new(),
+        host: Vec::new(),
+        device: Vec::new(),
     };
     model.visit(&mut measure);
-    let (names, statistics): (Vec<_>, Vec<_>) = measure.found.into_iter().unzip();
-    let values = read(statistics);
-    let tensors: Vec<TensorNorm> = names
-        .into_iter()
-        .zip(values)
-        .map(|((id, path), [largest, rest])| {
-            let scale = largest.max(TINY);
-            let norm = match norm_type {
-                _ if largest.is_infinite() => largest,
-                NormType::Infinity => largest + rest,
-                NormType::One => scale * rest,
-                NormType::Two => scale * rest.sqrt(),
-            };
-            TensorNorm { id, path, norm }
-        })
-        .collect();
+    let Measure { mut tensors, host, device, .. } = measure;
+    let slices: Vec<&[f32]> = host.iter().map(|(_, tensor)| tensor.as_slice()).collect();
+    let mut sums = vec![0.0; slices.len()];
+    reduce_all(norm_type, &slices, &mut sums);
+    for ((index, _), sum) in host.iter().zip(sums) {
+        tensors[*index].norm = if norm_type == NormType::Two { sum.sqrt() } else { sum };
+    }
+    let (places, statistics): (Vec<usize>, Vec<_>) = device.into_iter().unzip();
+    let statistics = read(statistics);
+    for (index, pair) in places.into_iter().zip(statistics.chunks_exact(2)) {
+        let (largest, rest) = (pair[0], pair[1]);
+        let scale = largest.max(TINY);
+        tensors[index].norm = match norm_type {
+            _ if largest.is_infinite() => largest,
+            NormType::Infinity => largest + rest,
+            NormType::One => scale * rest,
+            NormType::Two => scale * rest.sqrt(),
+        };
+    }
     GradientNorms { global: norm_type.combine(tensors.iter().map(|tensor| tensor.norm)), tensors }
 }
 
@@ -136,8 +143,12 @@ struct Measure<'a> {
     norm_type: NormType,
     path: PathStack,
     seen: HashSet<ParamId>,
-    /// Per tensor two numbers, still on the device: its largest magnitude, and the sum of the scaled rest.
-    found: Vec<((ParamId, String), Tensor<1>)>,
+    tensors: Vec<TensorNorm>,
+    /// Gradients in host memory, with their place in `tensors`.
+    host: Vec<(usize, HostTensor)>,
+    /// Of each other gradient two numbers, still on the device: its largest magnitude, and the sum of the
+    /// scaled rest.
+    device: Vec<(usize, Tensor<1>)>,
 }
 
 impl ModuleVisitor for Measure<'_> {
@@ -154,6 +165,12 @@ impl ModuleVisitor for Measure<'_> {
         if gradient.shape().num_elements() == 0 || !self.seen.insert(param.id) {
             return;
         }
+        let index = self.tensors.len();
+        self.tensors.push(TensorNorm { id: param.id, path: self.path.path(), norm: f64::NAN });
+        let gradient = match HostTensor::take(gradient) {
+            Ok(tensor) => return self.host.push((index, tensor)),
+            Err(gradient) => gradient,
+        };
         // f64 keeps its range, everything else is summed in f32.
         let gradient = match gradient.dtype() {
             DType::F64 | DType::F32 => gradient,
@@ -168,49 +185,14 @@ impl ModuleVisitor for Measure<'_> {
             NormType::Two => (magnitude / scale).square().sum(),
             NormType::Infinity => magnitude.mul_scalar(0.0).sum(),
         };
-        let statistics = Tensor::cat(vec![largest, rest], 0);
-        self.found.push(((param.id, self.path.path()), statistics));
+        self.device.push((index, Tensor::cat(vec![largest, rest], 0)));
     }
-}
-
-/// Brings the pairs to the host: all of one float type in one read.
-fn read(statistics: Vec<Tensor<1>>) -> Vec<[f64; 2]> {
-    let Some(first) = statistics.first() else { return Vec::new() };
-    let wide = statistics.iter().any(|pair| pair.dtype() == DType::F64);
-    let dtype = if wide { FloatDType::F64 } else { FloatDType::F32 };
-    let device = first.device();
-    let count = statistics.len();
-    let joined = statistics.into_iter().map(|pair| pair.to_device(&device).cast(dtype)).collect();
-    let values = Tensor::cat(joined, 0).into_data();
-    let mut values = values.iter::<f64>();
-    (0..count)
-        .map(|_| [values.next().unwrap_or(f64::NAN), values.next().unwrap_or(f64::NAN)])
-        .collect()
-}
-
-/// Multiplies every gradient of `model` by `factor`, in place where the gradient is not shared.
-pub fn scale_gradients<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
-    struct Scale<'a> {
-        gradients: &'a mut GradientsParams,
-        factor: f64,
-        seen: HashSet<ParamId>,
-    }
-    impl ModuleVisitor for Scale<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if !self.seen.insert(param.id) {
-                return;
-            }
-            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                self.gradients.register::<D>(param.id, gradient.mul_scalar(self.factor));
-            }
-        }
-    }
-    model.visit(&mut Scale { gradients, factor, seen: HashSet::new() });
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::scale_gradients;
     use crate::tests::{gradients, model};
     use firebrick_backend::testing::devices;
 
@@ -264,6 +246,27 @@ mod tests {
             scale_gradients(&twins, &mut gradients, 2.0);
             let norm = gradient_norms(&twins, &gradients, NormType::Two);
             assert!((norm.global - 10.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn other_float_types_take_the_device_path_to_the_same_norm() {
+        for device in devices() {
+            let model = model(&device);
+            for dtype in [DType::F64, DType::F16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                let mut wide = GradientsParams::new();
+                let weight = Tensor::<2>::from_data([[300.0], [-400.0]], (&device, dtype));
+                wide.register::<2>(firebrick_backend::parameters(&model)[0].id, weight);
+                for (norm_type, norm) in
+                    [(NormType::One, 700.0), (NormType::Two, 500.0), (NormType::Infinity, 400.0)]
+                {
+                    let measured = gradient_norms(&model, &wide, norm_type).global;
+                    assert!((measured - norm).abs() < 1e-3, "{dtype:?} {measured}");
+                }
+            }
         }
     }
 }

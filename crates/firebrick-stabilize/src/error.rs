@@ -1,0 +1,53 @@
+//! What can go wrong when a model is stabilized.
+
+use firebrick_core::ConfigError;
+
+/// Why a request about a model was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StabilizeError {
+    /// A value outside its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A selection that no parameter of the model answers.
+    #[error("{selection} selects no parameter of the model; it has {known}")]
+    NothingSelected {
+        /// The selection as text.
+        selection: String,
+        /// The paths, or layer kinds, that the model has.
+        known: String,
+    },
+    /// A scheme or a list of values that does not fit the shape of a parameter.
+    #[error("`{path}` of shape {shape:?} cannot be set: {reason}")]
+    Shape {
+        /// Path of the parameter.
+        path: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A number that had to be finite was not.
+    #[error("{what} is {value}, which must be finite")]
+    NotFinite {
+        /// What was computed.
+        what: String,
+        /// What came out.
+        value: f64,
+    },
+    /// Two finite-difference steps disagree, as at the kinks of ReLU or where rounding takes over.
+    #[error(
+        "the Hessian-vector product at step {step:e} and at a third of it differ by {difference:e} (relative), more than {tolerance:e}: try another `step`, or a smooth activation"
+    )]
+    Disagreement {
+        /// The step that was tried.
+        step: f64,
+        /// The relative difference of the two products.
+        difference: f64,
+        /// What was allowed.
+        tolerance: f64,
+    },
+    /// A recorded case that cannot be understood.
+    #[error("the case is not understood: {0}")]
+    Case(String),
+}

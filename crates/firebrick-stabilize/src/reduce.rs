@@ -1,0 +1,163 @@
+//! Norms and scaling over slices in host memory: vectorized, parallel, the same bits for any number of threads.
+//!
+//! Slices are split at fixed places, so the order of a sum never depends on how many threads take part, and
+//! nothing is allocated. Squares of f32 are summed in f64, where they neither overflow nor vanish.
+
+use crate::NormType;
+use pulp::Arch;
+
+/// Elements below which splitting costs more than it gains.
+const LEAF: usize = 1 << 15;
+
+/// Sum of magnitudes, sum of squares, or largest magnitude; NaN if an element is NaN.
+pub(crate) fn reduce(norm_type: NormType, values: &[f32]) -> f64 {
+    if values.len() <= LEAF {
+        return Arch::new().dispatch(|| match norm_type {
+            NormType::One => sum(values, |value| f64::from(value.abs())),
+            NormType::Two => sum(values, |value| f64::from(value) * f64::from(value)),
+            NormType::Infinity => largest(values),
+        });
+    }
+    // Halves of whole leaves: the tree of sums is fixed by the length alone.
+    let middle = (values.len() / 2).next_multiple_of(LEAF).min(values.len() - 1);
+    let (left, right) = values.split_at(middle);
+    let (left, right) = rayon::join(|| reduce(norm_type, left), || reduce(norm_type, right));
+    match norm_type {
+        NormType::Infinity => largest_of(left, right),
+        NormType::One | NormType::Two => left + right,
+    }
+}
+
+/// [`reduce`] of each slice, in one parallel region.
+pub(crate) fn reduce_all(norm_type: NormType, slices: &[&[f32]], results: &mut [f64]) {
+    let elements: usize = slices.iter().map(|slice| slice.len()).sum();
+    if slices.len() <= 1 || elements <= LEAF {
+        for (slice, result) in slices.iter().zip(results) {
+            *result = reduce(norm_type, slice);
+        }
+        return;
+    }
+    let middle = slices.len() / 2;
+    let (left, right) = slices.split_at(middle);
+    let (left_results, right_results) = results.split_at_mut(middle);
+    rayon::join(
+        || reduce_all(norm_type, left, left_results),
+        || reduce_all(norm_type, right, right_results),
+    );
+}
+
+/// Multiplies every element by `factor`, in f64, so that a tiny factor loses nothing.
+pub(crate) fn scale_all(slices: &mut [&mut [f32]], factor: f64) {
+    let elements: usize = slices.iter().map(|slice| slice.len()).sum();
+    if slices.len() <= 1 || elements <= LEAF {
+        for slice in slices {
+            scale(slice, factor);
+        }
+        return;
+    }
+    let (left, right) = slices.split_at_mut(slices.len() / 2);
+    rayon::join(|| scale_all(left, factor), || scale_all(right, factor));
+}
+
+fn scale(values: &mut [f32], factor: f64) {
+    if values.len() > LEAF {
+        let (left, right) = values.split_at_mut(values.len() / 2);
+        rayon::join(|| scale(left, factor), || scale(right, factor));
+        return;
+    }
+    Arch::new().dispatch(|| {
+        for value in values {
+            *value = (f64::from(*value) * factor) as f32;
+        }
+    });
+}
+
+#[inline(always)]
+fn sum(values: &[f32], term: impl Fn(f32) -> f64) -> f64 {
+    let mut lanes = [0f64; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += term(value);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += term(value);
+    }
+    lanes.iter().sum()
+}
+
+/// Magnitudes compare like their bits, and every NaN lies above infinity.
+#[inline(always)]
+fn largest(values: &[f32]) -> f64 {
+    let mut lanes = [0u32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = (*lane).max(value.abs().to_bits());
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = (*lane).max(value.abs().to_bits());
+    }
+    f64::from(f32::from_bits(lanes.into_iter().max().unwrap_or(0)))
+}
+
+/// The larger of two magnitudes; NaN if one is.
+pub(crate) fn largest_of(left: f64, right: f64) -> f64 {
+    if left.is_nan() || right.is_nan() { f64::NAN } else { left.max(right) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn long_slices_match_their_closed_form() {
+        let values: Vec<f32> = (0..300_001).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
+        assert_eq!(reduce(NormType::One, &values), 150_001.0 * 3.0 + 150_000.0 * 4.0);
+        assert_eq!(reduce(NormType::Two, &values), 150_001.0 * 9.0 + 150_000.0 * 16.0);
+        assert_eq!(reduce(NormType::Infinity, &values), 4.0);
+    }
+
+    #[test]
+    fn a_single_broken_element_is_seen_wherever_it_stands() {
+        for place in [0, 15, 16, LEAF - 1, LEAF, 3 * LEAF + 7] {
+            let mut values = vec![1.0f32; 3 * LEAF + 8];
+            values[place] = f32::NAN;
+            for norm_type in [NormType::One, NormType::Two, NormType::Infinity] {
+                assert!(reduce(norm_type, &values).is_nan());
+            }
+            values[place] = f32::NEG_INFINITY;
+            for norm_type in [NormType::One, NormType::Two, NormType::Infinity] {
+                assert_eq!(reduce(norm_type, &values), f64::INFINITY);
+            }
+        }
+    }
+
+    #[test]
+    fn one_thread_and_three_give_the_same_bits() {
+        let values: Vec<f32> = (0..200_000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let in_pool = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+            pool.install(|| reduce(NormType::Two, &values).to_bits())
+        };
+        assert_eq!(in_pool(1), in_pool(3));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn matches_a_plain_loop(values in prop::collection::vec(-1e30f32..1e30, 0..200), factor in 0.0f64..2.0) {
+            let squares: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
+            let norm = reduce(NormType::Two, &values);
+            prop_assert!((norm - squares).abs() <= 1e-12 * squares);
+            let mut scaled = values.clone();
+            scale_all(&mut [scaled.as_mut_slice()], factor);
+            for (new, old) in scaled.iter().zip(&values) {
+                prop_assert_eq!(*new, (f64::from(*old) * factor) as f32);
+            }
+        }
+    }
+}
