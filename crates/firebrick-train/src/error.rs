@@ -57,6 +57,12 @@ pub enum TrainError {
     /// A checkpoint cannot be written, read or taken over.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A snapshot cannot be taken over.
+    #[error("the snapshot cannot be taken over: {reason}")]
+    Rollback {
+        /// What burn says.
+        reason: String,
+    },
     /// An optimizer cannot be built, or its state saved.
     #[error(transparent)]
     Optim(#[from] OptimError),

@@ -56,6 +56,16 @@ pub enum Event<'a> {
         /// Why.
         error: &'a CheckpointError,
     },
+    /// The training went back to a snapshot.
+    #[non_exhaustive]
+    RolledBack {
+        /// Steps taken before.
+        from: u64,
+        /// Steps taken at the snapshot.
+        to: u64,
+        /// How many rollbacks there were, this one included.
+        count: u64,
+    },
     /// Something looks wrong.
     Warned(&'a Warning),
 }

@@ -1,7 +1,9 @@
 //! How a training is set up.
 
 use crate::event::{Event, Flow};
-use crate::{CheckpointConfig, EarlyStoppingConfig, Optimize, Score, Warning};
+use crate::{
+    Averaging, CheckpointConfig, EarlyStoppingConfig, Optimize, RollbackConfig, Score, Warning,
+};
 use burn::config::Config;
 use firebrick_core::History;
 use firebrick_optim::schedule::Schedule;
@@ -145,6 +147,8 @@ pub(crate) struct Settings {
     pub(crate) observers: Vec<Observer>,
     pub(crate) masks: Vec<MaskSource>,
     pub(crate) checkpoints: Option<CheckpointConfig>,
+    pub(crate) averaging: Option<Averaging>,
+    pub(crate) rollback: Option<RollbackConfig>,
 }
 
 /// A training that is set up: optimizer, schedule, guards, penalty.
@@ -180,6 +184,8 @@ impl<O: Optimize> Fit<O> {
             observers: Vec::new(),
             masks: Vec::new(),
             checkpoints: None,
+            averaging: None,
+            rollback: None,
         };
         Self { settings, optimizer, guards: SkipNonFiniteConfig::new().init().ok(), penalty: () }
     }
@@ -244,11 +250,38 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         self
     }
 
+    /// Averages the weights as the training goes: the average is what is judged, compared by early stopping and
+    /// given back. The training itself goes on with its own weights.
+    ///
+    /// ```
+    /// use firebrick_optim::AdamConfig;
+    /// use firebrick_train::{Averaging, EmaConfig, Fit, FitConfig};
+    ///
+    /// let fit = Fit::new(FitConfig::new(10), AdamConfig::new().fused()?)
+    ///     .average(Averaging::Ema(EmaConfig::new().with_decay(0.99)));
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn average(mut self, averaging: Averaging) -> Self {
+        self.settings.averaging = Some(averaging);
+        self
+    }
+
+    /// Goes back to a snapshot when a guard asks for it; without, that ends the training.
+    ///
+    /// Each rollback is a record in the history, with `rollbacks`, `rolled_back_from_step` and `rate_factor`.
+    #[must_use]
+    pub fn rollback(mut self, config: RollbackConfig) -> Self {
+        self.settings.rollback = Some(config);
+        self
+    }
+
     /// Saves the whole state as it goes, and resumes from it: a training that was interrupted and resumed gives on
     /// flex, to the last bit, what it would have given without.
     ///
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
-    /// the best model so far, the state of early stopping, the positions of mask sources and the history.
+    /// the average, the best model so far, the state of early stopping, the positions of mask sources and the history.
     /// To resume, set the training up as before, with a new model from the same code; only `max_epochs`, `max_steps`
     /// and `progress` may differ. What a closure, a guard, a penalty or an observer remembers is not in it, nor are
     /// the masks of burn's own `Dropout`, which come from a generator of the process.

@@ -1,8 +1,13 @@
 //! How a model does: over all samples, in evaluation mode.
 
-use crate::{Learn, Measures, Score, Source, TrainError};
+use crate::event::Event;
+use crate::run::Run;
+use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
+use firebrick_core::{Record, names};
+use firebrick_regularize::{MaskSource, Penalty};
+use firebrick_stabilize::Guard;
 
 /// What a training reads: its samples, and those it is judged on.
 pub(crate) struct Data<'a, S> {
@@ -68,6 +73,115 @@ pub(crate) fn finite<M: Module>(model: &M) -> Result<bool, TrainError> {
     match sum.0 {
         Some(sum) => Ok(sum.try_into_scalar::<f32>()? == 0.0),
         None => Ok(true),
+    }
+}
+
+impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+    /// The model that is judged, in evaluation mode: the average where there is one.
+    pub(crate) fn evaluated<M, S>(
+        &self,
+        model: &M,
+        data: &Data<'_, S>,
+        run: &Run<M>,
+    ) -> Result<M, TrainError>
+    where
+        M: Learn<Batch = S::Batch>,
+        S: Source,
+    {
+        // An evaluation copy has running statistics of its own, which a clone would share.
+        let Some(average) = run.average.as_ref().filter(|average| average.counts()) else {
+            return Ok(model.valid());
+        };
+        let batches = average.recalibration();
+        if batches == 0 || !run.has_buffers {
+            return Ok(average.model.valid());
+        }
+        let positions: Vec<u64> = self.settings.masks.iter().map(MaskSource::position).collect();
+        let model = average.model.valid().train();
+        let mut left = batches;
+        for epoch in run.epoch.. {
+            let before = left;
+            for batch in data.train.read(epoch, 0).take(left) {
+                let _ = model.loss(batch.map_err(TrainError::Data)?.0);
+                left -= 1;
+            }
+            if left == 0 || left == before {
+                break;
+            }
+        }
+        for (masks, position) in self.settings.masks.iter().zip(positions) {
+            masks.seek(position);
+        }
+        Ok(model.valid())
+    }
+
+    /// Judges the model and writes the record.
+    pub(crate) fn judge<M, S>(
+        &mut self,
+        model: &M,
+        data: &Data<'_, S>,
+        run: &mut Run<M>,
+    ) -> Result<(), TrainError>
+    where
+        M: Learn<Batch = S::Batch>,
+        S: Source,
+    {
+        run.judged_at = Some(run.step);
+        let model = self.evaluated(model, data, run)?;
+        let Numbers { train, validation } =
+            numbers(&model, data, self.settings.config.judge_training)?;
+        let mut record = Record::new(run.epoch, run.step);
+        let mut add = |name: String, value: f64| record.values.insert(name, value);
+        let train_loss = match &train {
+            Some(measures) => {
+                add(names::TRAIN_ERROR.into(), measures.score.error());
+                measures.score.loss()
+            }
+            None => mean(&run.losses),
+        };
+        add(names::TRAIN_LOSS.into(), train_loss);
+        if let Some(measures) = &validation {
+            add(names::VALIDATION_LOSS.into(), measures.score.loss());
+            add(names::VALIDATION_ERROR.into(), measures.score.error());
+        }
+        for (prefix, measures) in [("train", &train), ("validation", &validation)] {
+            for (name, measures) in
+                measures.iter().flat_map(|all| all.sums.keys().map(move |name| (name, all)))
+            {
+                add(format!("{prefix}_{name}"), measures.mean(name).unwrap_or(f64::NAN));
+            }
+        }
+        if !run.penalties.is_empty() {
+            add(names::PENALTY.into(), mean(&run.penalties));
+        }
+        let rate = run.rate_factor * self.settings.rate.at(run.step.saturating_sub(1));
+        self.note(&mut record, rate, run);
+        self.write(run, record.clone())?;
+
+        let healthy = finite(&model)?;
+        let verdict = match (&mut run.stopping, &validation) {
+            (Some(rule), Some(measures)) if healthy => {
+                Some(rule.judge_both(run.epoch, measures.score.loss(), train_loss))
+            }
+            _ => None,
+        };
+        let best = healthy && verdict.is_none_or(|verdict| verdict.improved);
+        if best || run.best.is_none() {
+            run.best = Some(Judged {
+                model,
+                epoch: run.epoch,
+                step: run.step,
+                train: train.map(|measures| measures.score),
+                validation: validation.map(|measures| measures.score),
+            });
+        }
+        if !healthy {
+            run.end(Outcome::Diverged);
+        } else if verdict.is_some_and(|verdict| verdict.stop) {
+            run.end(Outcome::EarlyStopped);
+        }
+        self.tell(&Event::Judged { record: &record, best }, run);
+        Ok(())
     }
 }
 

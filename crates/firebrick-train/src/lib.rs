@@ -2,16 +2,20 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod average;
 mod batches;
 mod bits;
 mod checkpoint;
 mod error;
 mod event;
 mod fit;
+mod guarded;
+mod indexed;
 mod judge;
 mod learn;
 mod optimize;
 mod progress;
+mod rollback;
 mod run;
 mod saved;
 mod source;
@@ -20,12 +24,16 @@ mod stop;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
 
+pub use average::{Averaging, EmaConfig, SwaConfig};
 pub use batches::{Batches, Labelled, TensorBatches};
 pub use checkpoint::{CheckpointConfig, CheckpointError, verify};
 pub use error::TrainError;
 pub use event::{Event, Flow, Warning};
 pub use fit::{Fit, FitConfig, Fitted, Outcome, Resumed};
+pub use guarded::Guarded;
+pub use indexed::IndexedBatches;
 pub use learn::{Learn, Measures, Score};
 pub use optimize::{Optimize, OptimizerStateError};
+pub use rollback::{Retry, RollbackConfig};
 pub use source::{Source, SourceError};
 pub use stop::{Criterion, Delta, EarlyStopping, EarlyStoppingConfig, Judgement, NanRule};

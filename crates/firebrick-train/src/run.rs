@@ -1,9 +1,11 @@
 //! The training loop.
 
+use crate::average::Average;
 use crate::checkpoint::Store;
 use crate::event::{Event, Flow};
-use crate::judge::{Data, Judged, Numbers, finite, mean, numbers, total};
+use crate::judge::{Data, Judged, Numbers, mean, numbers, total};
 use crate::progress::Progress;
+use crate::rollback::Ring;
 use crate::step::window;
 use crate::{
     CheckpointError, EarlyStopping, EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome,
@@ -35,6 +37,7 @@ pub(crate) struct Run<M> {
     pub(crate) seen_finite: bool,
     pub(crate) stopping: Option<EarlyStopping>,
     pub(crate) best: Option<Judged<M>>,
+    pub(crate) average: Option<Average<M>>,
     pub(crate) store: Option<Store>,
     /// Where the last checkpoint stands.
     pub(crate) saved_at: Option<Place>,
@@ -42,6 +45,9 @@ pub(crate) struct Run<M> {
     pub(crate) warnings: Vec<Warning>,
     /// Checkpoints that could not be written.
     pub(crate) failures: u64,
+    pub(crate) rollbacks: u64,
+    /// What rollbacks have left of the rate.
+    pub(crate) rate_factor: f64,
     pub(crate) has_buffers: bool,
     pub(crate) warned_of_one: bool,
     pub(crate) looked_for_gradients: bool,
@@ -68,7 +74,7 @@ impl<M> Run<M> {
         }
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         self.outcome.get_or_insert(outcome);
     }
 }
@@ -97,10 +103,11 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         model = self.resume(model, train, &mut run)?;
         let epochs = self.settings.config.max_epochs;
         let progress = Progress::new(self.settings.config.progress);
+        let mut ring = Ring::default();
         while run.outcome.is_none() && run.epoch <= epochs && !self.out_of_steps(&run) {
             progress.epoch(run.epoch, epochs, train.length());
             let whole;
-            (model, whole) = self.epoch(model, &data, &mut run, &progress)?;
+            (model, whole) = self.epoch(model, &data, &mut run, &mut ring, &progress)?;
             if whole {
                 self.close(&model, &data, &mut run)?;
             }
@@ -123,6 +130,12 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             return Err(ConfigError::new("early_stopping", "a rule without data", expected).into());
         }
         let stopping = stopping.map(EarlyStoppingConfig::init).transpose()?;
+        if let Some(rollback) = &self.settings.rollback {
+            rollback.check()?;
+        }
+        if let Some(averaging) = &self.settings.averaging {
+            averaging.check()?;
+        }
         let parameters = parameters(model);
         trainable(&parameters)?;
         let store = match &self.settings.checkpoints {
@@ -144,11 +157,14 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             seen_finite: false,
             stopping,
             best: None,
+            average: self.settings.averaging.clone().map(|kind| Average::new(kind, model)),
             store,
             saved_at: None,
             resumed: None,
             warnings: Vec::new(),
             failures: 0,
+            rollbacks: 0,
+            rate_factor: 1.0,
             has_buffers: parameters.iter().any(|parameter| parameter.role == Role::Buffer),
             warned_of_one: false,
             looked_for_gradients: false,
@@ -159,12 +175,13 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         })
     }
 
-    /// What is left of the running epoch; false where it ended early.
+    /// What is left of the running epoch; false where it ended early or went back.
     fn epoch<M, S>(
         &mut self,
         mut model: M,
         data: &Data<'_, S>,
         run: &mut Run<M>,
+        ring: &mut Ring<M, O>,
         progress: &Progress,
     ) -> Result<(M, bool), TrainError>
     where
@@ -177,7 +194,8 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
                 run.end(Outcome::Interrupted);
                 return Ok((model, false));
             }
-            let window = window(&mut batches, data.train, self.settings.config.accumulation, run)?;
+            self.remember(&model, ring, run);
+            let window = window(&mut batches, self.settings.config.accumulation, run)?;
             if window.is_empty() {
                 break;
             }
@@ -195,7 +213,11 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             match taken.verdict {
                 Verdict::Proceed => self.after(&model, data, run, taken.loss, taken.rate)?,
                 Verdict::Skip => {}
-                Verdict::Rollback | Verdict::Stop => run.end(Outcome::Stopped),
+                Verdict::Rollback => {
+                    model = self.roll_back(model, data.train.length(), ring, run)?;
+                    return Ok((model, false));
+                }
+                Verdict::Stop => run.end(Outcome::Stopped),
             }
             if run.outcome.is_some() || self.out_of_steps(run) {
                 return Ok((model, false));
@@ -277,76 +299,6 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         Ok(())
     }
 
-    /// Judges the model and writes the record.
-    fn judge<M, S>(
-        &mut self,
-        model: &M,
-        data: &Data<'_, S>,
-        run: &mut Run<M>,
-    ) -> Result<(), TrainError>
-    where
-        M: Learn<Batch = S::Batch>,
-        S: Source,
-    {
-        run.judged_at = Some(run.step);
-        // An evaluation copy has running statistics of its own, which a clone would share.
-        let model = model.valid();
-        let Numbers { train, validation } =
-            numbers(&model, data, self.settings.config.judge_training)?;
-        let mut record = Record::new(run.epoch, run.step);
-        let mut add = |name: String, value: f64| record.values.insert(name, value);
-        let train_loss = match &train {
-            Some(measures) => {
-                add(names::TRAIN_ERROR.into(), measures.score.error());
-                measures.score.loss()
-            }
-            None => mean(&run.losses),
-        };
-        add(names::TRAIN_LOSS.into(), train_loss);
-        if let Some(measures) = &validation {
-            add(names::VALIDATION_LOSS.into(), measures.score.loss());
-            add(names::VALIDATION_ERROR.into(), measures.score.error());
-        }
-        for (prefix, measures) in [("train", &train), ("validation", &validation)] {
-            for (name, measures) in
-                measures.iter().flat_map(|all| all.sums.keys().map(move |name| (name, all)))
-            {
-                add(format!("{prefix}_{name}"), measures.mean(name).unwrap_or(f64::NAN));
-            }
-        }
-        if !run.penalties.is_empty() {
-            add(names::PENALTY.into(), mean(&run.penalties));
-        }
-        let rate = self.settings.rate.at(run.step.saturating_sub(1));
-        self.note(&mut record, rate, run);
-        self.write(run, record.clone())?;
-
-        let healthy = finite(&model)?;
-        let verdict = match (&mut run.stopping, &validation) {
-            (Some(rule), Some(measures)) if healthy => {
-                Some(rule.judge_both(run.epoch, measures.score.loss(), train_loss))
-            }
-            _ => None,
-        };
-        let best = healthy && verdict.is_none_or(|verdict| verdict.improved);
-        if best || run.best.is_none() {
-            run.best = Some(Judged {
-                model,
-                epoch: run.epoch,
-                step: run.step,
-                train: train.map(|measures| measures.score),
-                validation: validation.map(|measures| measures.score),
-            });
-        }
-        if !healthy {
-            run.end(Outcome::Diverged);
-        } else if verdict.is_some_and(|verdict| verdict.stop) {
-            run.end(Outcome::EarlyStopped);
-        }
-        self.tell(&Event::Judged { record: &record, best }, run);
-        Ok(())
-    }
-
     /// The last checkpoint and judgement, and what is given back.
     fn finish<M, S>(
         mut self,
@@ -371,7 +323,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         let best = match run.best {
             Some(best) => best,
             None => {
-                let model = model.valid();
+                let model = self.evaluated(model, data, &run)?;
                 let Numbers { train, validation } = numbers(&model, data, true)?;
                 let score = |measures: crate::Measures| measures.score;
                 let (train, validation) = (train.map(score), validation.map(score));
@@ -406,7 +358,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         record.get(names::GRADIENT_NORM)
     }
 
-    fn note<M>(&self, record: &mut Record, rate: f64, run: &Run<M>) {
+    pub(crate) fn note<M>(&self, record: &mut Record, rate: f64, run: &Run<M>) {
         record.values.insert(names::LEARNING_RATE.into(), rate);
         if run.failures > 0 {
             record.values.insert("checkpoint_failures".into(), run.failures as f64);
@@ -416,7 +368,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         }
     }
 
-    fn write<M>(&mut self, run: &mut Run<M>, record: Record) -> Result<(), TrainError> {
+    pub(crate) fn write<M>(&mut self, run: &mut Run<M>, record: Record) -> Result<(), TrainError> {
         if let Some(sink) = &mut self.settings.sink {
             History::write_line(sink, &record)?;
         }
@@ -424,7 +376,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         Ok(())
     }
 
-    fn tell<M>(&mut self, event: &Event<'_>, run: &mut Run<M>) {
+    pub(crate) fn tell<M>(&mut self, event: &Event<'_>, run: &mut Run<M>) {
         for observer in &mut self.settings.observers {
             if observer(event) == Flow::Stop {
                 run.end(Outcome::Stopped);

@@ -34,6 +34,10 @@ struct Saved {
     stopping: Option<stop::State>,
     best: Option<Best>,
     masks: Vec<u64>,
+    /// Weights in the average.
+    averaged: Option<u64>,
+    rollbacks: u64,
+    rate_factor: Bits,
 }
 
 /// A parameter of the model that a checkpoint is of.
@@ -65,6 +69,7 @@ struct Best {
 const STATE: &str = "state";
 const MODEL: &str = "model";
 const BEST: &str = "best";
+const AVERAGE: &str = "average";
 const OPTIMIZER: &str = "optimizer";
 
 fn section(section: &'static str, reason: impl std::fmt::Display) -> CheckpointError {
@@ -114,7 +119,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             step: best.step,
             train: best.train,
             validation: best.validation,
-            current: best.step == run.step,
+            current: best.step == run.step && run.average.is_none(),
         });
         let saved = Saved {
             parameters: rows(model),
@@ -132,6 +137,9 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             history: run.history.clone(),
             stopping: run.stopping.as_ref().map(|rule| rule.state().clone()),
             masks: self.settings.masks.iter().map(|masks| masks.position()).collect(),
+            averaged: run.average.as_ref().map(|average| average.taken),
+            rollbacks: run.rollbacks,
+            rate_factor: Bits(run.rate_factor),
             best,
         };
         let state = serde_json::to_vec(&saved).map_err(|error| section(STATE, error))?;
@@ -141,6 +149,9 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             (MODEL.to_owned(), record(model, MODEL)?),
             (OPTIMIZER.to_owned(), optimizer),
         ];
+        if let Some(average) = &run.average {
+            sections.push((AVERAGE.to_owned(), record(&average.model, AVERAGE)?));
+        }
         match (&saved.best, &run.best) {
             (Some(Best { current: false, .. }), Some(best)) => {
                 sections.push((BEST.to_owned(), record(&best.model, BEST)?));
@@ -164,6 +175,8 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         add("schedule", json!(self.settings.rate.fingerprint()));
         add("training data", json!(train.fingerprint()));
         add("batches an epoch", json!(train.length()));
+        add("averaging", json!(self.settings.averaging));
+        add("rollback", json!(self.settings.rollback));
         add("mask sources", json!(self.settings.masks.len()));
         map
     }
@@ -207,12 +220,19 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             }
             None => None,
         };
+        if let (Some(average), Some(taken)) = (&mut run.average, saved.averaged) {
+            average.model = load(average.model.valid(), part(AVERAGE)?, AVERAGE)?;
+            average.taken = taken;
+            average.follow(&model);
+        }
         if let (Some(rule), Some(state)) = (&mut run.stopping, saved.stopping) {
             rule.set_state(state);
         }
         for (masks, position) in self.settings.masks.iter().zip(saved.masks) {
             masks.seek(position);
         }
+        run.rollbacks = saved.rollbacks;
+        run.rate_factor = saved.rate_factor.0;
         run.epoch = saved.epoch;
         run.batch = saved.batch;
         run.step = saved.step;
@@ -304,76 +324,16 @@ fn rows<M: Module>(model: &M) -> Vec<Row> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use crate::testing::{Deep, config, data, deep, weights};
+    use crate::testing::{config, data, deep, full, same, store, train, weights};
     use crate::{
-        CheckpointConfig, CheckpointError, EarlyStoppingConfig, Event, Fit, FitConfig, Fitted,
-        Flow, Optimize, Outcome, TrainError, Warning, verify,
+        CheckpointError, Fit, FitConfig, Fitted, Optimize, Outcome, TrainError, Warning, verify,
     };
     use burn::optim::{AdamWConfig as BurnAdamWConfig, SgdConfig};
     use burn::tensor::Device;
     use firebrick_core::{Seed, names};
     use firebrick_optim::AdamWConfig;
-    use firebrick_optim::schedule::CosineConfig;
-    use firebrick_regularize::{L2Config, MaskSource};
+    use firebrick_regularize::MaskSource;
     use std::path::{Path, PathBuf};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    fn device() -> Device {
-        Device::flex().autodiff()
-    }
-
-    /// Everything on: accumulation, early stopping, a schedule, a penalty, dropout, batch norm.
-    fn full(epochs: usize) -> FitConfig {
-        config(epochs)
-            .with_accumulation(2)
-            .with_record_every(2)
-            .with_judge_every_steps(4)
-            .with_early_stopping(Some(EarlyStoppingConfig::new(6)))
-    }
-
-    fn store(folder: &Path) -> CheckpointConfig {
-        CheckpointConfig::new(folder.to_owned()).with_every_steps(1).with_resume(true)
-    }
-
-    /// Trains, until `stop_after` steps of this process where given.
-    fn train<O: Optimize>(
-        optimizer: O,
-        config: FitConfig,
-        store: Option<CheckpointConfig>,
-        stop_after: Option<u64>,
-        width: usize,
-    ) -> Result<Fitted<Deep>, TrainError> {
-        let (device, masks) = (device(), MaskSource::new(Seed(8)));
-        let flag = Arc::new(AtomicBool::new(false));
-        let raised = flag.clone();
-        let mut taken = 0;
-        let mut fit = Fit::new(config, optimizer)
-            .schedule(CosineConfig::new(0.05, 40).build()?)
-            .penalty(L2Config::new(1e-3).init()?)
-            .masks(&masks)
-            .interrupt(flag)
-            .observe(move |event| {
-                if matches!(event, Event::Step { .. }) {
-                    taken += 1;
-                    raised.store(Some(taken) == stop_after, Ordering::Relaxed);
-                }
-                Flow::Continue
-            });
-        if let Some(store) = store {
-            fit = fit.checkpoints(store);
-        }
-        let validation = data(&device, 0.3);
-        fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))
-    }
-
-    fn same(left: &Fitted<Deep>, right: &Fitted<Deep>) {
-        assert_eq!(weights(&left.model), weights(&right.model));
-        assert_eq!(left.history, right.history);
-        assert_eq!((left.epoch, left.epochs, left.steps), (right.epoch, right.epochs, right.steps));
-        assert_eq!((left.outcome, left.train), (right.outcome, right.train));
-        assert_eq!(left.validation, right.validation);
-    }
 
     fn resumes_exactly<O: Optimize>(optimizer: impl Fn() -> O) {
         let whole = train(optimizer(), full(6), None, None, 8).expect("trains");
@@ -423,7 +383,11 @@ mod tests {
         files.pop().expect("three")
     }
 
-    fn again(folder: &Path, config: FitConfig, width: usize) -> Result<Fitted<Deep>, TrainError> {
+    fn again(
+        folder: &Path,
+        config: FitConfig,
+        width: usize,
+    ) -> Result<Fitted<crate::testing::Deep>, TrainError> {
         let fused = AdamWConfig::new().fused().expect("valid");
         train(fused, config, Some(store(folder)), None, width)
     }
@@ -508,7 +472,7 @@ mod tests {
     #[test]
     fn a_broken_run_leaves_its_last_good_checkpoint() {
         let folder = tempfile::tempdir().expect("writable");
-        let (device, masks) = (device(), MaskSource::new(Seed(8)));
+        let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
         let fitted = Fit::new(config(9), SgdConfig::new().init())
             // Nothing skips, and the third epoch's rate leaves no number.
             .guards(())

@@ -13,7 +13,8 @@ pub trait Source {
     /// What a model is trained on in one step.
     type Batch;
 
-    /// The batches of `epoch`, counted from 1, from batch number `start` on, counted from 0.
+    /// The batches of `epoch`, counted from 1, from batch number `start` on, counted from 0, each with its number of
+    /// samples, by which the batches of one step are weighted; `None` if unknown.
     ///
     /// # Errors
     /// An item is the error of the storage behind; nothing is asked for after it.
@@ -21,7 +22,7 @@ pub trait Source {
         &self,
         epoch: usize,
         start: usize,
-    ) -> impl Iterator<Item = Result<Self::Batch, SourceError>>;
+    ) -> impl Iterator<Item = Result<(Self::Batch, Option<usize>), SourceError>>;
 
     /// Every sample once in a fixed order, for judging a model in evaluation mode: on the device without autodiff.
     ///
@@ -31,9 +32,6 @@ pub trait Source {
 
     /// Number of batches an epoch has.
     fn length(&self) -> usize;
-
-    /// Number of samples in a batch, by which the micro-batches of one step are weighted; `None` if unknown.
-    fn samples(&self, batch: &Self::Batch) -> Option<usize>;
 
     /// A number that differs where the order or the number of samples does; 0 if unknown. A checkpoint keeps it.
     fn fingerprint(&self) -> u64;
@@ -46,8 +44,11 @@ impl<B: Batches> Source for B {
         &self,
         epoch: usize,
         start: usize,
-    ) -> impl Iterator<Item = Result<B::Batch, SourceError>> {
-        self.epoch_from(epoch, start).map(Ok)
+    ) -> impl Iterator<Item = Result<(B::Batch, Option<usize>), SourceError>> {
+        self.epoch_from(epoch, start).map(|batch| {
+            let samples = self.samples(&batch);
+            Ok((batch, samples))
+        })
     }
 
     fn read_whole(&self) -> impl Iterator<Item = Result<B::Batch, SourceError>> {
@@ -56,10 +57,6 @@ impl<B: Batches> Source for B {
 
     fn length(&self) -> usize {
         self.batches_per_epoch()
-    }
-
-    fn samples(&self, batch: &B::Batch) -> Option<usize> {
-        Batches::samples(self, batch)
     }
 
     fn fingerprint(&self) -> u64 {

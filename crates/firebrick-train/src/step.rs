@@ -1,7 +1,7 @@
 //! One optimizer step: the gradients of one or several batches, the guards, the step.
 
 use crate::run::Run;
-use crate::{Fit, Learn, Optimize, Source, TrainError, Warning};
+use crate::{Fit, Learn, Optimize, SourceError, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
@@ -21,17 +21,15 @@ pub(crate) struct Taken {
 }
 
 /// Takes the next batches that make one step; none at the end of the epoch.
-pub(crate) fn window<S: Source, M>(
-    batches: &mut impl Iterator<Item = Result<S::Batch, crate::SourceError>>,
-    source: &S,
+pub(crate) fn window<B, M>(
+    batches: &mut impl Iterator<Item = Result<(B, Option<usize>), SourceError>>,
     count: usize,
     run: &mut Run<M>,
-) -> Result<Window<S::Batch>, TrainError> {
+) -> Result<Window<B>, TrainError> {
     let mut window = Vec::with_capacity(count);
     let mut samples = Vec::with_capacity(count);
     for batch in batches.take(count) {
-        let batch = batch.map_err(TrainError::Data)?;
-        let size = source.samples(&batch);
+        let (batch, size) = batch.map_err(TrainError::Data)?;
         if size == Some(1) && run.has_buffers && !run.warned_of_one {
             run.warned_of_one = true;
             run.warn(Warning::BatchOfOne { epoch: run.epoch });
@@ -72,7 +70,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             Some(guards) => guards.before_step(&model, &mut gradients, loss),
             None => Verdict::Proceed,
         };
-        let rate = check::non_negative("rate", self.settings.rate.at(run.step))?;
+        let rate = check::non_negative("rate", run.rate_factor * self.settings.rate.at(run.step))?;
         run.seen_finite |= loss.is_finite();
         if verdict == Verdict::Proceed {
             model = self.optimizer.step(rate, model, gradients);
@@ -81,6 +79,9 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             run.penalties.extend(penalty);
             if let Some(guards) = &mut self.guards {
                 guards.after_step(&model);
+            }
+            if let Some(average) = &mut run.average {
+                average.take(&model, run.step);
             }
         }
         Ok((model, Taken { loss, rate, verdict }))
@@ -344,19 +345,16 @@ mod tests {
             &self,
             epoch: usize,
             start: usize,
-        ) -> impl Iterator<Item = Result<Labelled<2>, SourceError>> {
+        ) -> impl Iterator<Item = Result<(Labelled<2>, Option<usize>), SourceError>> {
             let batches: Vec<_> = data(&self.device, 1.0).epoch(epoch).take(self.at).collect();
             let error = (self.at > 0).then(|| Err("disk gone".into()));
-            batches.into_iter().map(Ok).chain(error).skip(start)
+            batches.into_iter().map(|batch| Ok((batch, None))).chain(error).skip(start)
         }
         fn read_whole(&self) -> impl Iterator<Item = Result<Labelled<2>, SourceError>> {
             std::iter::empty()
         }
         fn length(&self) -> usize {
             self.at
-        }
-        fn samples(&self, batch: &Labelled<2>) -> Option<usize> {
-            Some(batch.len())
         }
         fn fingerprint(&self) -> u64 {
             0

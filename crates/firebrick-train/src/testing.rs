@@ -1,13 +1,20 @@
 //! Models and data for the tests.
 
-use crate::{FitConfig, Labelled, Learn, Score, TensorBatches};
+use crate::{
+    CheckpointConfig, EarlyStoppingConfig, Event, Fit, FitConfig, Fitted, Flow, Labelled, Learn,
+    Optimize, Score, TensorBatches, TrainError,
+};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorReadError, activation::relu};
 use firebrick_core::Seed;
-use firebrick_regularize::{InvertedDropout, InvertedDropoutConfig, MaskSource};
+use firebrick_optim::schedule::CosineConfig;
+use firebrick_regularize::{InvertedDropout, InvertedDropoutConfig, L2Config, MaskSource};
 use firebrick_stabilize::{Scheme, initialize};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One layer.
 #[derive(Module, Debug)]
@@ -42,6 +49,11 @@ pub(crate) struct Deep {
 }
 
 impl Deep {
+    /// What batch norm sees.
+    pub(crate) fn first(&self, inputs: Tensor<2>) -> Tensor<2> {
+        self.first.forward(inputs)
+    }
+
     fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
         let hidden = relu(self.norm.forward(self.first.forward(inputs)));
         self.last.forward(self.dropout.forward(hidden))
@@ -113,4 +125,56 @@ pub(crate) fn weights<M: Module>(model: &M) -> Vec<(String, Vec<u8>)> {
     let mut read = Read::default();
     model.visit(&mut read);
     read.found
+}
+
+/// Everything on: accumulation, early stopping, a schedule, a penalty, dropout, batch norm.
+pub(crate) fn full(epochs: usize) -> FitConfig {
+    config(epochs)
+        .with_accumulation(2)
+        .with_record_every(2)
+        .with_judge_every_steps(4)
+        .with_early_stopping(Some(EarlyStoppingConfig::new(6)))
+}
+
+pub(crate) fn store(folder: &Path) -> CheckpointConfig {
+    CheckpointConfig::new(folder.to_owned()).with_every_steps(1).with_resume(true)
+}
+
+/// Trains, until `stop_after` steps of this process where given.
+pub(crate) fn train<O: Optimize>(
+    optimizer: O,
+    config: FitConfig,
+    store: Option<CheckpointConfig>,
+    stop_after: Option<u64>,
+    width: usize,
+) -> Result<Fitted<Deep>, TrainError> {
+    let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    let mut taken = 0;
+    let mut fit = Fit::new(config, optimizer)
+        .schedule(CosineConfig::new(0.05, 40).build()?)
+        .penalty(L2Config::new(1e-3).init()?)
+        .masks(&masks)
+        .interrupt(flag)
+        .observe(move |event| {
+            if matches!(event, Event::Step { .. }) {
+                taken += 1;
+                raised.store(Some(taken) == stop_after, Ordering::Relaxed);
+            }
+            Flow::Continue
+        });
+    if let Some(store) = store {
+        fit = fit.checkpoints(store);
+    }
+    let validation = data(&device, 0.3);
+    fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))
+}
+
+pub(crate) fn same(left: &Fitted<Deep>, right: &Fitted<Deep>) {
+    assert_eq!(weights(&left.model), weights(&right.model));
+    assert_eq!(left.history, right.history);
+    assert_eq!((left.epoch, left.epochs, left.steps), (right.epoch, right.epochs, right.steps));
+    assert_eq!((left.outcome, left.train), (right.outcome, right.train));
+    assert_eq!(left.validation, right.validation);
 }

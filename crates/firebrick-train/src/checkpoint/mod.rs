@@ -5,6 +5,8 @@
 //! written, so a run that breaks cannot push its last good state out.
 
 mod format;
+#[cfg(all(test, unix, feature = "flex"))]
+mod kill;
 mod store;
 
 pub(crate) use format::Section;

@@ -1,0 +1,247 @@
+//! Guards in burn-train's Learner, whose only place between backward and step is `TrainStep::optimize`.
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::tensor::Tensor;
+use firebrick_core::Record;
+use firebrick_stabilize::{Guard, Verdict};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type OnStop = Box<dyn Fn(Verdict) + Send>;
+
+/// Guards that a model carries in a field, so that `TrainStep::optimize` finds them.
+///
+/// Clones share the guards, as the copies that the Learner makes of a model must. Nothing of it is saved with the
+/// model. A skipped step leaves weights and optimizer as they are; the Learner's rate has moved on by then. A
+/// rollback counts as a skipped step, for the Learner cannot go back, and [`Verdict::Stop`] calls
+/// [`on_stop`](Self::on_stop), from which burn's `Interrupter` ends the run.
+///
+/// ```
+/// use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+/// use burn::module::Module;
+/// use burn::nn::Linear;
+/// use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
+/// use firebrick_stabilize::{ClipGlobalNorm, SkipNonFinite};
+/// use firebrick_train::Guarded;
+///
+/// #[derive(Module, Debug)]
+/// struct Net {
+///     layer: Linear,
+///     #[module(skip)]
+///     guards: Guarded<(SkipNonFinite, ClipGlobalNorm)>,
+/// }
+///
+/// // In `impl TrainStep for Net`:
+/// impl Net {
+///     fn optimize(self, optim: &mut ModuleOptimizer, lr: ModuleLearningRate, grads: GradientsParams) -> Self {
+///         self.guards.clone().optimize(self, optim, lr, grads)
+///     }
+///     fn optimize_multi(self, optim: &mut ModuleOptimizer, lr: ModuleLearningRate, grads: MultiGradientsParams) -> Self {
+///         self.guards.clone().optimize_multi(self, optim, lr, grads)
+///     }
+/// }
+/// ```
+pub struct Guarded<G> {
+    shared: Arc<Mutex<Shared<G>>>,
+}
+
+struct Shared<G> {
+    guards: G,
+    loss: f64,
+    skipped: u64,
+    stopped: bool,
+    on_stop: Option<OnStop>,
+}
+
+impl<G> Clone for Guarded<G> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<G: fmt::Debug> fmt::Debug for Guarded<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guarded").field(&self.lock().guards).finish()
+    }
+}
+
+impl<G> Guarded<G> {
+    fn lock(&self) -> MutexGuard<'_, Shared<G>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<G: Guard> Guarded<G> {
+    /// Carries these guards.
+    pub fn new(guards: G) -> Self {
+        let shared = Shared { guards, loss: 0.0, skipped: 0, stopped: false, on_stop: None };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// Calls `on_stop` once, when a guard asks for the end of the run.
+    #[must_use]
+    pub fn on_stop(self, on_stop: impl Fn(Verdict) + Send + 'static) -> Self {
+        self.lock().on_stop = Some(Box::new(on_stop));
+        self
+    }
+
+    /// Tells the guards the loss of the coming step, from `TrainStep::step`; where nobody does, they judge by the
+    /// gradients alone.
+    pub fn note_loss(&self, loss: f64) {
+        self.lock().loss = loss;
+    }
+
+    /// Takes the step that the guards allow.
+    pub fn optimize<M: Module>(
+        &self,
+        model: M,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        mut gradients: GradientsParams,
+    ) -> M {
+        let mut shared = self.lock();
+        let loss = std::mem::replace(&mut shared.loss, 0.0);
+        let verdict = shared.guards.before_step(&model, &mut gradients, loss);
+        if verdict == Verdict::Proceed {
+            let model = optimizer.step(rate, model, gradients);
+            shared.guards.after_step(&model);
+            return model;
+        }
+        shared.skipped += 1;
+        if verdict == Verdict::Stop && !shared.stopped {
+            shared.stopped = true;
+            if let Some(on_stop) = &shared.on_stop {
+                on_stop(verdict);
+            }
+        }
+        model
+    }
+
+    /// The same with gradients from several devices, which are added up before the guards see them.
+    pub fn optimize_multi<M: Module>(
+        &self,
+        model: M,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: MultiGradientsParams,
+    ) -> M {
+        let mut merge = Merge { from: gradients, to: GradientsParams::new() };
+        model.visit(&mut merge);
+        self.optimize(model, optimizer, rate, merge.to)
+    }
+
+    /// How many steps were not taken.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.lock().skipped
+    }
+
+    /// Whether a guard asked for the end of the run.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Adds what the guards measured in the last step to a record.
+    pub fn record(&self, record: &mut Record) {
+        self.lock().guards.record(record);
+    }
+}
+
+struct Merge {
+    from: MultiGradientsParams,
+    to: GradientsParams,
+}
+
+impl ModuleVisitor for Merge {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some((gradient, _)) = self.from.remove::<D>(param.id) {
+            self.to.register::<D>(param.id, gradient);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::{Net, data, net, weights};
+    use crate::{Batches, Learn};
+    use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+    use burn::optim::SgdConfig;
+    use burn::tensor::Device;
+    use firebrick_stabilize::{ClipGlobalNormConfig, SkipNonFiniteConfig};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn gradients(model: &Net, factor: f64) -> GradientsParams {
+        let device = Device::flex().autodiff();
+        let batch = data(&device, 1.0).epoch(1).next().expect("there is one");
+        let loss = model.loss(batch).mul_scalar(factor);
+        GradientsParams::from_grads(loss.backward(), model)
+    }
+
+    fn rate() -> ModuleLearningRate {
+        ModuleLrScheduler::new(0.5).step()
+    }
+
+    #[test]
+    fn the_adapter_clips_skips_and_stops() {
+        let device = Device::flex().autodiff();
+        let stops = Arc::new(AtomicU64::new(0));
+        let counted = stops.clone();
+        let guards = (
+            SkipNonFiniteConfig::new().with_max_consecutive(1).init().expect("valid"),
+            ClipGlobalNormConfig::new(0.1).init().expect("valid"),
+        );
+        let guarded = Guarded::new(guards).on_stop(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut optimizer = SgdConfig::new().init();
+        let model = net(&device);
+        let start = model.clone();
+        // The clipped step is the gradient scaled to length 0.1, by hand.
+        let mut by_hand = gradients(&model, 1.0);
+        let norm = ClipGlobalNormConfig::new(0.1).init().expect("valid").clip(&model, &mut by_hand);
+        assert!(norm > 0.1);
+        let expected = SgdConfig::new().init().step(0.5, model.clone(), by_hand);
+        let grads = gradients(&model, 1.0);
+        let model = guarded.clone().optimize(model, &mut optimizer, rate(), grads);
+        assert_eq!(weights(&model), weights(&expected));
+        assert_ne!(weights(&model), weights(&start));
+        let mut record = Record::default();
+        guarded.record(&mut record);
+        assert_eq!(record.get("grad_norm"), Some(norm));
+
+        let mut left = model.clone();
+        for _ in 0..3 {
+            let grads = gradients(&left, f64::NAN);
+            left = guarded.optimize(left, &mut optimizer, rate(), grads);
+        }
+        assert_eq!(weights(&left), weights(&model));
+        assert_eq!((guarded.skipped(), guarded.stopped()), (3, true));
+        assert_eq!(stops.load(Ordering::Relaxed), 1, "told once");
+        guarded.note_loss(f64::INFINITY);
+        let grads = gradients(&left, 1.0);
+        let same = guarded.optimize(left, &mut optimizer, rate(), grads);
+        assert_eq!(weights(&same), weights(&model));
+    }
+
+    #[test]
+    fn gradients_of_several_devices_are_added_first() {
+        let device = Device::flex().autodiff();
+        let guarded = || Guarded::new((ClipGlobalNormConfig::new(0.1).init().expect("valid"),));
+        let model = net(&device);
+        let inner = device.clone().inner();
+        let parts = (0..2).map(|_| (gradients(&model, 0.5), inner.clone().into())).collect();
+        let multi = MultiGradientsParams { grads: parts };
+        let both =
+            guarded().optimize_multi(model.clone(), &mut SgdConfig::new().init(), rate(), multi);
+        let whole = gradients(&model, 1.0);
+        let one = guarded().optimize(model, &mut SgdConfig::new().init(), rate(), whole);
+        let read = |model: Net| model.layer.weight.val().try_to_vec_as::<f64>().expect("reads");
+        for (both, one) in read(both).into_iter().zip(read(one)) {
+            assert!((both - one).abs() < 1e-6, "{both} {one}");
+        }
+    }
+}
