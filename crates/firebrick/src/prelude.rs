@@ -3,7 +3,7 @@
 #[doc(no_inline)]
 pub use firebrick_backend::DeviceSpec;
 #[doc(no_inline)]
-pub use firebrick_core::{ConfigError, Seed};
+pub use firebrick_core::Seed;
 #[doc(no_inline)]
 pub use firebrick_optim::AdamWConfig;
 #[doc(no_inline)]

@@ -2,7 +2,8 @@
 
 use crate::data::DataError;
 use firebrick::backend::BackendError;
-use firebrick::prelude::{ConfigError, TrainError};
+use firebrick::core::ConfigError;
+use firebrick::prelude::TrainError;
 use firebrick::select::SelectError;
 use firebrick::split::SplitError;
 use std::fmt::Display;

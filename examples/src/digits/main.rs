@@ -13,6 +13,7 @@ mod run;
 mod summary;
 mod training;
 
+use crate::data::Data;
 use crate::failure::Failure;
 use crate::run::Request;
 use clap::Parser;
@@ -92,6 +93,8 @@ fn start(cli: &Cli) -> Result<(), Failure> {
         return say(&capability_table());
     }
     let request = request(cli)?;
+    let data = Data::load(request.data.as_deref())?;
+    let device = request.backend.open()?.autodiff();
     let json = cli.json.as_deref().map(Target::new).transpose()?;
     std::fs::create_dir_all(&request.out).map_err(|error| Failure::file(&request.out, &error))?;
     let page = Target::new(&request.out.join("report.html"))?;
@@ -99,7 +102,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     // A second handler cannot be set; this is the first.
     let _ = ctrlc::set_handler(move || interrupt.store(true, Ordering::Relaxed));
 
-    let summary = run::run(&request)?;
+    let summary = run::run(&request, data, device)?;
     page.write(&report::html(&summary))?;
     if let Some(json) = json {
         let mut text = serde_json::to_string_pretty(&summary).map_err(Failure::run)?;

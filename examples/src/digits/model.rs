@@ -6,6 +6,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorReadError};
+use firebrick::core::ConfigError;
 use firebrick::prelude::*;
 use firebrick::regularize::{InvertedDropout, MaskSource};
 use firebrick::stabilize::{Scheme, initialize};

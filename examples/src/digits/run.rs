@@ -45,11 +45,9 @@ pub(crate) struct Request {
     pub(crate) interrupt: Arc<AtomicBool>,
 }
 
-/// Runs the main job.
-pub(crate) fn run(request: &Request) -> Result<Summary, Failure> {
+/// Runs the main job with `data` on an autodiff device.
+pub(crate) fn run(request: &Request, data: Data, device: Device) -> Result<Summary, Failure> {
     let start = Instant::now();
-    let data = Data::load(request.data.as_deref())?;
-    let device = request.backend.open()?.autodiff();
     let seed = Seed(request.seed);
     let hashes = RowHashes::from_f32(&data.features, data.width, Some(&data.labels))?;
     let mut ledger = Ledger::open(request.out.join("ledger.jsonl"), hashes.fingerprint())?;

@@ -4,6 +4,7 @@ use crate::candidate::{Candidate, Rule};
 use crate::data::Data;
 use crate::model::Net;
 use burn::tensor::Device;
+use firebrick::core::ConfigError;
 use firebrick::optim::schedule::{LinearWarmupConfig, SequentialConfig};
 use firebrick::optim::{AdamConfig, FusedOptimizer, SgdConfig};
 use firebrick::prelude::*;
