@@ -24,6 +24,8 @@ Times an area of firebrick against its peers in one run, in rounds that alternat
 Without an interpreter only the peers in Rust are measured.
 ";
 
+/// What the `bench` binary measures; it has the same list.
+const AREAS: &[&str] = &["optim", "split", "train"];
 const REQUIREMENTS: &str = "bench/peers/requirements.txt";
 /// The oldest Python for which the pinned packages exist.
 const OLDEST_PYTHON: (u32, u32) = (3, 11);
@@ -38,17 +40,16 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     if setup && given.is_some() {
         return Err(Failure::usage("take `--python PATH` or `--setup-python`, not both"));
     }
-    let areas = areas()?;
     let area = match arguments.word(0) {
         Some("list") => {
-            println!("{}", areas.join("\n"));
+            println!("{}", AREAS.join("\n"));
             return Ok(());
         }
-        Some(area) if areas.iter().any(|known| known == area) => area,
+        Some(area) if AREAS.contains(&area) => area,
         given => {
             let what =
                 given.map_or("no area given".to_owned(), |text| format!("unknown area `{text}`"));
-            return Err(Failure::usage(format!("{what}; known are {}", areas.join(", "))));
+            return Err(Failure::usage(format!("{what}; known are {}", AREAS.join(", "))));
         }
     };
     let python = if setup { Some(environment()?) } else { given };
@@ -66,22 +67,6 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         command.arg("--python").arg(python);
     }
     cargo::hand_over(&mut command)
-}
-
-/// An area is a module of the bench package with a script of the same name for its Python peers.
-fn areas() -> Result<Vec<String>, Failure> {
-    let bench = root().join("bench");
-    let unreadable = |error| Failure::failed(format!("cannot list bench/peers: {error}"));
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(bench.join("peers")).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if bench.join("src").join(format!("{name}.rs")).exists() && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The interpreter of the virtual environment with the pinned packages, made where it is not there yet.
@@ -178,6 +163,15 @@ mod tests {
         let home = with(&[("XDG_CACHE_HOME", ""), ("HOME", "/h")]);
         assert_eq!(home, Ok(PathBuf::from("/h/.cache/firebrick")));
         assert_eq!(with(&[]).expect_err("nothing is set").code(), 1);
+    }
+
+    #[test]
+    fn every_area_is_a_module_of_the_bench_package() {
+        let text = std::fs::read_to_string(root().join("bench/src/main.rs")).expect("it is there");
+        for area in AREAS {
+            assert!(text.contains(&format!("(\"{area}\", {area}::run)")), "{area}");
+        }
+        assert_eq!(text.matches("::run)").count(), AREAS.len());
     }
 
     #[test]
