@@ -65,8 +65,9 @@ macro_rules! projection {
         impl $name {
             /// The same on the weights of `group` alone.
             #[must_use]
-            pub fn only(self, group: ParamGroup) -> Self {
-                Self { target: self.target.only(group), ..self }
+            pub fn only(mut self, group: ParamGroup) -> Self {
+                self.target = self.target.only(group);
+                self
             }
         }
 

@@ -17,6 +17,9 @@ use burn::tensor::{DType, Tensor, TensorData, activation::softmax};
 use firebrick_backend::{PathStack, Role};
 use std::collections::BTreeMap;
 
+/// Shape and values of every parameter by its path.
+type Weights = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
 /// The mean of the members' probabilities, from logits `[n, k]` each: deep ensembles, bagging, snapshots.
 ///
 /// ```
@@ -66,7 +69,7 @@ pub fn ensemble_probabilities(
 pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
     struct Gather {
         path: PathStack,
-        found: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+        found: Weights,
         error: Option<RegularizeError>,
     }
     impl ModuleVisitor for Gather {
@@ -91,7 +94,7 @@ pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
     }
     struct Place {
         path: PathStack,
-        means: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+        means: Weights,
     }
     impl ModuleMapper for Place {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -111,7 +114,7 @@ pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
         }
     }
     let count = models.len() as f64;
-    let mut sums: Option<BTreeMap<String, (Vec<usize>, Vec<f64>)>> = None;
+    let mut sums: Option<Weights> = None;
     for model in &models {
         let mut gather = Gather { path: PathStack::default(), found: BTreeMap::new(), error: None };
         model.visit(&mut gather);

@@ -58,6 +58,9 @@ pub enum RegularizeError {
     /// A method that the model makes meaningless, with what to do instead.
     #[error("{0}")]
     Refused(&'static str),
+    /// A recorded case that cannot be replayed.
+    #[error("{0}")]
+    Case(String),
     /// A tensor could not be read from its device.
     #[error("a tensor could not be read: {0}")]
     Read(String),

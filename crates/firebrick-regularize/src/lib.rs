@@ -14,6 +14,7 @@ mod mix;
 mod noise;
 mod penalty;
 mod rdrop;
+mod replay;
 mod sample;
 mod semi;
 mod target;
@@ -40,6 +41,7 @@ pub use noise::{
 };
 pub use penalty::*;
 pub use rdrop::{RDrop, RDropConfig, RDropLoss};
+pub use replay::{RegularizeReplay, replay_case};
 pub use semi::{
     PseudoReport, Ramp, Release, Unlabelled, fixmatch_loss, mean_teacher_loss, pi_model_loss,
     pseudo_label_loss, uda_loss,

@@ -416,7 +416,7 @@ mod tests {
         let tiny = MixupConfig::new().with_alpha(1e-4).with_per_sample(true);
         let lambda = tiny.init(&masks).expect("valid").plan(1000).lambda;
         assert!(lambda.iter().all(|l| (0.0..=1.0).contains(l)));
-        assert!(lambda.iter().filter(|&&l| l < 1e-6 || l > 1.0 - 1e-6).count() > 900);
+        assert!(lambda.iter().filter(|l| !(1e-6..=1.0 - 1e-6).contains(*l)).count() > 900);
         let cut = CutMixConfig::new().with_alpha(0.0).init(&masks).expect("0 is allowed");
         let input = Tensor::<4>::ones([2, 1, 3, 3], &device);
         let mixed = cut.mix(input, targets(2, &device)).expect("same rows");

@@ -54,7 +54,7 @@ pub struct RDrop {
     alpha: f64,
 }
 
-/// The parts of the loss, each of shape [1]; train on their sum.
+/// The parts of the loss, each of shape `[1]`; train on their sum.
 #[derive(Debug, Clone)]
 pub struct RDropLoss {
     /// The two cross entropies together.

@@ -91,7 +91,7 @@ impl PseudoReport {
     }
 }
 
-/// The loss on a batch of unlabelled samples, of shape [1], and what its targets were.
+/// The loss on a batch of unlabelled samples, of shape `[1]`, and what its targets were.
 #[derive(Debug, Clone)]
 pub struct Unlabelled {
     /// The loss.
@@ -325,7 +325,8 @@ mod tests {
     fn targets_get_no_gradient_and_dropped_samples_neither() {
         let device = Device::flex().autodiff();
         let leaf = |rows| Tensor::<2>::from_floats(rows, &device).require_grad();
-        let losses: [fn(Tensor<2>, Tensor<2>) -> Result<Unlabelled, RegularizeError>; 3] = [
+        type Loss = fn(Tensor<2>, Tensor<2>) -> Result<Unlabelled, RegularizeError>;
+        let losses: [Loss; 3] = [
             |target, learner| fixmatch_loss(target, learner, 0.95),
             |target, learner| uda_loss(target, learner, 0.4, 0.95),
             |target, learner| mean_teacher_loss(learner, target),

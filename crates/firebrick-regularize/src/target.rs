@@ -38,7 +38,7 @@ pub fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Result<Tensor<2>, Regu
     LabelSmoothing { smoothing: 0.0 }.targets(labels, classes)
 }
 
-/// Mean cross entropy of logits `[n, k]` against target distributions `[n, k]`, of shape [1].
+/// Mean cross entropy of logits `[n, k]` against target distributions `[n, k]`, of shape `[1]`.
 ///
 /// An impossible class that the targets do not ask for adds 0, not NaN.
 ///

@@ -8,7 +8,7 @@
 //! GPU.
 
 mod image;
-mod kernel;
+pub(crate) mod kernel;
 mod policy;
 mod sequence;
 mod table;

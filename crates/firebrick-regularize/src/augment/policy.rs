@@ -316,7 +316,7 @@ impl AugMix {
     }
 }
 
-/// The Jensen-Shannon divergence of three predictions of one batch from their mean, of shape [1]; AugMix adds 12
+/// The Jensen-Shannon divergence of three predictions of one batch from their mean, of shape `[1]`; AugMix adds 12
 /// times it to the loss.
 ///
 /// # Errors

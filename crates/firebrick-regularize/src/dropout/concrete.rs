@@ -79,7 +79,7 @@ impl ConcreteDropoutConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct ConcreteDropout {
-    /// log(p / (1 - p)), of shape [1], learned.
+    /// log(p / (1 - p)), of shape `[1]`, learned.
     pub logit: Param<Tensor<1>>,
     temperature: f64,
     weight_regularizer: f64,
@@ -88,7 +88,7 @@ pub struct ConcreteDropout {
 }
 
 impl ConcreteDropout {
-    /// The probability as it stands, a tensor of shape [1].
+    /// The probability as it stands, a tensor of shape `[1]`.
     #[must_use]
     pub fn prob(&self) -> Tensor<1> {
         sigmoid(self.logit.val())
@@ -114,7 +114,7 @@ impl ConcreteDropout {
         input * (dropped.neg() + 1.0) / keep
     }
 
-    /// The term for the loss, of shape [1]: `weight` is what multiplies the output of this layer and takes
+    /// The term for the loss, of shape `[1]`: `weight` is what multiplies the output of this layer and takes
     /// `features` inputs.
     #[must_use]
     pub fn term<const D: usize>(&self, weight: Tensor<D>, features: usize) -> Tensor<1> {

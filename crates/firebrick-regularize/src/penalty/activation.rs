@@ -66,7 +66,7 @@ pub struct ActivityPenalty {
 }
 
 impl ActivityPenalty {
-    /// The term, of shape [1]; axis 0 of `hidden` is the batch. An empty batch gives 0.
+    /// The term, of shape `[1]`; axis 0 of `hidden` is the batch. An empty batch gives 0.
     #[must_use]
     pub fn term<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<1> {
         let samples = hidden.dims().first().copied().unwrap_or(1).max(1) as f64;
@@ -110,7 +110,7 @@ pub struct ActivationPenalty {
 }
 
 impl ActivationPenalty {
-    /// The term, of shape [1], for outputs `[n, t, f]` after and before dropout.
+    /// The term, of shape `[1]`, for outputs `[n, t, f]` after and before dropout.
     ///
     /// A sequence of one step has no change, and an empty batch no activity: their parts are 0.
     #[must_use]
@@ -163,7 +163,7 @@ pub struct ConfidencePenalty {
 }
 
 impl ConfidencePenalty {
-    /// The term, of shape [1] and at most 0, for logits `[n, k]`. An empty batch gives 0.
+    /// The term, of shape `[1]` and at most 0, for logits `[n, k]`. An empty batch gives 0.
     #[must_use]
     pub fn term(&self, logits: Tensor<2>) -> Tensor<1> {
         let samples = logits.dims()[0].max(1) as f64;

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 /// Add it once per optimizer step, also under gradient accumulation, and report it apart from the loss, so
 /// that training and validation losses stay comparable. Penalties add up as tuples.
 pub trait Penalty {
-    /// The term, of shape [1] and differentiable; `None` where no parameter is penalized.
+    /// The term, of shape `[1]` and differentiable; `None` where no parameter is penalized.
     ///
     /// Frozen parameters and running statistics never take part, a shared parameter does once. Half-precision
     /// weights are summed in f32; the term has the type of the first weight it penalizes.
@@ -101,7 +101,7 @@ pub(crate) struct Site {
 
 /// What a penalty makes of one parameter: a number.
 pub(crate) trait Measure {
-    /// The number, of shape [1]; the weight comes in f32 or f64.
+    /// The number, of shape `[1]`; the weight comes in f32 or f64.
     fn of<const D: usize>(&self, weight: Tensor<D>, site: &Site) -> Tensor<1>;
 }
 

@@ -87,7 +87,7 @@ pub struct JacobianPenalty {
 }
 
 impl JacobianPenalty {
-    /// The term, of shape [1], for inputs `[n, ...]` and a function to `[n, ...]`; two passes a direction.
+    /// The term, of shape `[1]`, for inputs `[n, ...]` and a function to `[n, ...]`; two passes a direction.
     ///
     /// # Errors
     /// When the batch is empty or has no batch axis.
@@ -196,7 +196,7 @@ pub struct GradientPenalty {
 }
 
 impl GradientPenalty {
-    /// The term, of shape [1], for inputs `[n, ...]` and a function to one number a sample; three passes and one
+    /// The term, of shape `[1]`, for inputs `[n, ...]` and a function to one number a sample; three passes and one
     /// backward.
     ///
     /// Where the gradient of a sample is exactly 0 the direction is undefined, and its derivative counts as 0.

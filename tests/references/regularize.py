@@ -1,0 +1,172 @@
+"""Records regularizers of torch and torchvision as cases for the replay of firebrick-regularize.
+
+    python regularize.py > regularize.json
+
+Pinned: torch 2.15.0, torchvision 0.29.2, numpy 2.4.6. Derivatives are torch's autograd, twice differentiated where the
+penalty is one on a slope. Inputs are exact in f32; weights are in burn's layout (linear layers [in, out]).
+"""
+
+import json
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.transforms import functional as V
+
+torch.set_default_dtype(torch.float64)
+rng = np.random.default_rng(20)
+cases = []
+
+
+def draw(*shape, scale=1.0):
+    return torch.tensor((rng.normal(size=shape) * scale).astype(np.float32).astype(np.float64))
+
+
+def flat(x):
+    return [float(f"{v:.10g}") for v in x.detach().reshape(-1).tolist()]
+
+
+def tensor(x):
+    return {"shape": list(x.shape), "data": flat(x)}
+
+
+def record(name, inputs, output, args=None, wrt=(), layer=None):
+    """A case; `wrt` names the inputs whose gradient of the (scalar) output is recorded."""
+    case = {"name": name, "args": args or {}, "inputs": {k: tensor(v) for k, v in inputs.items()},
+            "output": flat(output)}
+    if layer:
+        case["layer"] = layer
+    if wrt:
+        grads = torch.autograd.grad(output.sum(), [inputs[k] for k in wrt], allow_unused=True, retain_graph=True)
+        case["gradients"] = {k: flat(g if g is not None else torch.zeros_like(inputs[k])) for k, g in zip(wrt, grads)}
+    cases.append(case)
+
+
+def weights():
+    """Weights in burn's layout with their view as [units, rest]."""
+    for shape in [(3, 2), (2, 5), (4, 4), (1, 3), (6, 1)]:
+        yield "Linear", draw(*shape), lambda w: w.T
+    for shape in [(2, 3, 2, 2), (4, 1, 3, 3)]:
+        yield "Conv2d", draw(*shape), lambda w: w.reshape(w.shape[0], -1)
+
+
+def unview(layer, rows, shape):
+    return rows.T if layer == "Linear" else rows.reshape(shape)
+
+
+for layer, w, view in weights():
+    w.requires_grad_()
+    for strength in (0.1, 3.0):
+        record("l2", {"weight": w}, strength / 2 * w.square().sum(), {"strength": strength}, ["weight"], layer)
+        record("l1", {"weight": w}, strength * w.abs().sum(), {"strength": strength}, ["weight"], layer)
+    record("elastic_net", {"weight": w}, 0.3 * (0.2 * w.abs().sum() + 0.4 * w.square().sum()),
+           {"strength": 0.3, "l1_ratio": 0.2}, ["weight"], layer)
+    m = view(w)
+    gram = m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
+    record("orthogonal", {"weight": w}, 0.5 * (gram - torch.eye(len(gram))).square().sum(),
+           {"strength": 0.5, "off_diagonal": 0}, ["weight"], layer)
+    rows = m @ m.T
+    record("orthogonal", {"weight": w}, 0.5 * (rows - torch.diag(torch.diag(rows))).square().sum(),
+           {"strength": 0.5, "off_diagonal": 1}, ["weight"], layer)
+    record("spectral", {"weight": w}, 0.5 / 2 * torch.linalg.matrix_norm(m, 2) ** 2, {"strength": 0.5}, ["weight"], layer)
+    plain = view(w.detach())
+    for bound in (0.5, 2.0):
+        norms = plain.norm(dim=1, keepdim=True)
+        clipped = torch.where(norms > bound, torch.renorm(plain, 2, 0, bound) * (norms + 1e-7) / norms, plain)
+        record("max_norm", {"weight": w}, unview(layer, clipped, w.shape), {"max": bound}, layer=layer)
+    record("unit_norm", {"weight": w}, unview(layer, F.normalize(plain, dim=1), w.shape), layer=layer)
+    record("proximal_l1", {"weight": w}, F.softshrink(w.detach(), 0.3), {"strength": 3.0, "lr": 0.1}, layer=layer)
+    size = plain.shape[1] ** 0.5
+    shrink = torch.clamp(1 - 0.05 * size / plain.norm(dim=1, keepdim=True), min=0)
+    record("group_lasso", {"weight": w}, unview(layer, plain * shrink, w.shape), {"strength": 0.5, "lr": 0.1}, layer=layer)
+
+for n, k in [(1, 2), (4, 3), (7, 10)]:
+    z = draw(n, k, scale=2.0).requires_grad_()
+    y = torch.tensor(rng.integers(k, size=n))
+    labels = y.double()
+    for s in (0.0, 0.1, 0.4):
+        record("label_smoothing", {"logits": z, "labels": labels}, F.cross_entropy(z, y, label_smoothing=s),
+               {"smoothing": s}, ["logits"])
+    t = torch.softmax(draw(n, k), 1).float().double()
+    record("soft_cross_entropy", {"logits": z, "targets": t}, F.cross_entropy(z, t), wrt=["logits"])
+    entropy = torch.distributions.Categorical(logits=z).entropy().mean()
+    record("confidence", {"logits": z}, -0.1 * entropy, {"strength": 0.1}, ["logits"])
+    a, b, c = (draw(n, k, scale=2.0).requires_grad_() for _ in range(3))
+    log = [F.log_softmax(v, 1) for v in (a, b, c)]
+    kl = lambda p, q: F.kl_div(q, p, log_target=True, reduction="batchmean")
+    record("r_drop", {"first": a, "second": b, "targets": t},
+           F.cross_entropy(a, t) + F.cross_entropy(b, t) + 3.0 / 2 * (kl(log[0], log[1]) + kl(log[1], log[0])),
+           {"alpha": 3.0}, ["first", "second"])
+    mean = torch.log(sum(v.exp() for v in log) / 3)
+    record("jensen_shannon", {"first": a, "second": b, "third": c}, sum(kl(v, mean) for v in log) / 3,
+           wrt=["first", "second", "third"])
+    for threshold in (0.0, 0.5, 0.9):
+        weak = F.softmax(a.detach(), 1)
+        top, hard = weak.max(1)
+        mask = (top >= threshold).double()
+        record("fixmatch", {"weak": a, "strong": b}, (F.cross_entropy(b, hard, reduction="none") * mask).mean(),
+               {"threshold": threshold}, ["strong"])
+        sharp = F.log_softmax(a.detach() / 0.4, 1)
+        each = F.kl_div(log[1], sharp, log_target=True, reduction="none").sum(1)
+        record("uda", {"weak": a, "strong": b}, (each * mask).mean(), {"threshold": threshold, "temperature": 0.4}, ["strong"])
+    record("mean_teacher", {"student": b, "teacher": a}, F.mse_loss(F.softmax(b, 1), F.softmax(a.detach(), 1)), wrt=["student"])
+    record("pi_model", {"first": a, "second": b}, F.mse_loss(F.softmax(a, 1), F.softmax(b, 1)), wrt=["first", "second"])
+
+for n, k, bins in [(50, 2, 15), (200, 4, 15), (200, 4, 10)]:
+    z = draw(n, k, scale=3.0)
+    y = torch.tensor(np.where(rng.uniform(size=n) < 0.6, z.argmax(1).numpy(), rng.integers(k, size=n)))
+    beta = torch.tensor(1.0, requires_grad=True)
+    newton = lambda: F.cross_entropy(z * beta, y)
+    for _ in range(100):
+        (g,) = torch.autograd.grad(newton(), beta, create_graph=True)
+        (h,) = torch.autograd.grad(g, beta)
+        beta = (beta - torch.clamp(g / h, -0.2, 0.2)).detach().requires_grad_()
+    record("temperature", {"logits": z, "labels": y.double()}, 1 / beta)
+    conf, pred = F.softmax(z, 1).max(1)
+    right, edges, ece = (pred == y).double(), torch.linspace(0, 1, bins + 1), 0.0
+    for low, high in zip(edges[:-1], edges[1:]):
+        inside = (conf > low) & (conf <= high)
+        if inside.any():
+            ece = ece + inside.double().mean() * (right[inside].mean() - conf[inside].mean()).abs()
+    record("calibration_error", {"logits": z, "labels": y.double()}, ece, {"bins": bins})
+
+for n, t, f in [(2, 4, 3), (1, 1, 5)]:
+    raw = draw(n, t, f).requires_grad_()
+    dropped = draw(n, t, f).requires_grad_()
+    tar = (raw[:, 1:] - raw[:, :-1]).square().mean() if t > 1 else raw.sum() * 0
+    record("activation", {"dropped": dropped, "raw": raw}, 2 * dropped.square().mean() + tar,
+           {"alpha": 2.0, "beta": 1.0}, ["dropped", "raw"])
+
+for n, d, h, out in [(3, 2, 4, 1), (5, 4, 3, 1), (2, 3, 6, 3)]:
+    x, a, b = draw(n, d), draw(d, h, scale=0.7).requires_grad_(), draw(h, out, scale=0.7).requires_grad_()
+    net = lambda x: torch.tanh(x @ a) @ b
+    jac = torch.stack([torch.autograd.functional.jacobian(net, row, create_graph=True) for row in x])
+    record("jacobian", {"x": x, "a": a, "b": b}, 0.1 * jac.square().sum((1, 2)).mean(), {"strength": 0.1}, ["a", "b"])
+    if out == 1:
+        tracked = x.clone().requires_grad_()
+        (g,) = torch.autograd.grad(net(tracked).sum(), tracked, create_graph=True)
+        norm = g.norm(dim=1)
+        record("gradient_penalty", {"x": x, "a": a, "b": b}, 10 * (norm - 1).square().mean(), {"r1": 0}, ["a", "b"])
+        record("gradient_penalty", {"x": x, "a": a, "b": b}, 10 / 2 * norm.square().mean(), {"r1": 1}, ["a", "b"])
+
+for c, h, w in [(1, 5, 5), (3, 6, 9), (1, 8, 3)]:
+    image = torch.tensor(rng.integers(256, size=(c, h, w)), dtype=torch.uint8)
+    unit = (image.float() / 255).double()
+    for angle, move, scale, shear in [(0, [0, 0], 1.0, [0, 0]), (30, [0, 0], 1.0, [0, 0]), (-75, [1, -2], 1.3, [0, 0]),
+                                      (10, [2, 1], 0.7, [15, 0]), (0, [0, 0], 1.0, [20, -10]), (180, [0, 0], 1.0, [0, 0])]:
+        moved = V.affine(unit, angle, move, scale, shear, interpolation=V.InterpolationMode.BILINEAR)
+        record("affine", {"image": unit}, moved,
+               {"degrees": angle, "right": move[0], "down": move[1], "scale": scale, "shear_x": shear[0], "shear_y": shear[1]})
+    for factor in (0.3, 1.7):
+        record("brightness", {"image": unit}, V.adjust_brightness(unit, factor), {"factor": factor})
+        record("contrast", {"image": unit}, V.adjust_contrast(unit, factor), {"factor": factor})
+        record("saturation", {"image": unit}, V.adjust_saturation(unit, factor), {"factor": factor})
+        record("sharpness", {"image": unit}, V.adjust_sharpness(unit, factor), {"factor": factor})
+    record("solarize", {"image": unit}, V.solarize(unit, 0.6), {"threshold": 0.6})
+    record("auto_contrast", {"image": unit}, V.autocontrast(unit))
+    record("equalize", {"image": unit}, V.equalize(image).double() / 255)
+    record("posterize", {"image": unit}, V.posterize(image, 3).double() / 255, {"bits": 3})
+    record("flip_horizontal", {"image": unit}, V.hflip(unit))
+    record("flip_vertical", {"image": unit}, V.vflip(unit))
+
+print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
