@@ -374,6 +374,32 @@ mod tests {
     }
 
     #[test]
+    fn suggestions_agree_with_numpy() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            losses: Vec<f64>,
+            valley: f64,
+            steep: f64,
+            minimum: f64,
+            slide: f64,
+        }
+        let text = include_str!("../../../../tests/references/schedule_range.json");
+        let cases: Vec<Case> = serde_json::from_str(text).expect("recorded cases");
+        assert_eq!(cases.len(), 6);
+        for case in cases {
+            let config = RangeTestConfig::new();
+            let rates = (0..case.losses.len()).map(|i| config.rate(i)).collect();
+            let smoothed = case.losses.clone();
+            let test = RangeTest { rates, losses: case.losses, smoothed, num_steps: 100 };
+            let expected = [case.valley, case.steep, case.minimum, case.slide];
+            for (rule, expected) in RULES.into_iter().zip(expected) {
+                let found = test.suggest(rule).expect("enough losses");
+                assert!((found / expected - 1.0).abs() < 1e-12, "{rule:?}: {found}, {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn valley_by_hand() {
         // Falls over the indices 1 to 6: length 6, end 6, a third is 2: index 6 - 6 + 2 + 1 = 3, the rate 4.
         let losses = [4.0, 9.0, 8.0, 7.0, 6.0, 5.0, 3.0, 5.0, 6.0];

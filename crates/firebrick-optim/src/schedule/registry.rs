@@ -37,7 +37,7 @@ pub struct ScheduleCard {
     pub name: &'static str,
     /// The rate as a formula.
     pub formula: &'static str,
-    /// When to take it.
+    /// What to take it for.
     pub when: &'static str,
     /// Where it comes from.
     pub reference: &'static str,
@@ -95,7 +95,7 @@ pub const SCHEDULES: &[ScheduleCard] = &[
         CosineConfig::new(0.1, 100),
         ["initial_lr", "num_steps"],
         "m + (L - m) (1 + cos(pi k / N)) / 2",
-        "the length of the run is known: the usual choice",
+        "runs of known length: the usual choice",
         "Loshchilov, Hutter 2017, arXiv 1608.03983"
     ),
     card!(
@@ -103,7 +103,7 @@ pub const SCHEDULES: &[ScheduleCard] = &[
         CyclicConfig::new(0.01, 0.1).with_step_size_up(20),
         ["base_lr", "max_lr"],
         "base + (max - base) tri(k) h(k)",
-        "a range of good rates is known, the length is not",
+        "runs of unknown length with a known range of good rates",
         "Smith 2017, arXiv 1506.01186"
     ),
     card!(
@@ -135,7 +135,7 @@ pub const SCHEDULES: &[ScheduleCard] = &[
         LinearWarmupConfig::new(0.1, 20),
         ["initial_lr", "warmup_steps"],
         "L min(1, (k + 1) / W)",
-        "before another schedule, for large batches and Adam",
+        "the start of another schedule, with large batches and Adam",
         "Goyal et al. 2017, arXiv 1706.02677"
     ),
     card!(
@@ -165,7 +165,7 @@ pub const SCHEDULES: &[ScheduleCard] = &[
     ScheduleCard {
         name: "plateau",
         formula: "L factor^(reductions)",
-        when: "nothing is known but a validation metric",
+        when: "runs of unknown length with a validation metric",
         reference: "-",
         required: &["initial_lr"],
         example: || example(PlateauConfig::new(0.1)),
@@ -478,6 +478,21 @@ mod tests {
             }
             card.build(&Value::Object(short)).unwrap_or_else(|e| panic!("{}: {e}", card.name));
         }
+    }
+
+    /// torch accepts some of these and fails later.
+    #[test]
+    fn combinations_that_make_no_sense_are_refused() {
+        let plateau = json!({"name": "plateau", "config": {"initial_lr": 0.1}});
+        let constant = json!({"name": "constant", "config": {"initial_lr": 0.1}});
+        let inside = create("product", &json!({"schedules": [plateau]}));
+        assert!(refused(inside).contains("functions of the step, not a plateau"));
+        let three = json!({"schedules": [constant, constant, constant], "milestones": [4]});
+        let message = refused(create("sequential", &three));
+        assert_eq!(message, "the case of `sequential` needs 2 milestones for 3 schedules, got 1");
+        let back = json!({"schedules": [constant, constant, constant], "milestones": [4, 4]});
+        assert!(refused(create("sequential", &back)).contains("`milestone` must be above"));
+        assert!(refused(create("product", &json!({"schedules": []}))).contains("not empty"));
     }
 
     #[test]

@@ -112,6 +112,21 @@ mod tests {
         assert_eq!(schedule.rate(u64::MAX), 300.0);
     }
 
+    /// timm's cosine goes on from the warm-up's last step by default and never has the full rate.
+    #[test]
+    fn warmup_and_cosine_reach_the_full_rate_and_meet_without_a_jump() {
+        for (steps, base) in [(1, 0.3), (3, 0.3), (50, 7.0)] {
+            let warmup = LinearWarmupConfig::new(base, steps).build().expect("valid");
+            let cosine = CosineConfig::new(base, 100).build().expect("valid");
+            let at = steps as u64;
+            let schedule = SequentialConfig::new(warmup).then(at, cosine).build().expect("valid");
+            let rates: Vec<f64> = (0..at + 100).map(|k| schedule.rate(k)).collect();
+            assert_eq!((rates[steps - 1], rates[steps]), (base, base));
+            assert!(rates[0] > 0.0 && rates.iter().all(|&rate| rate <= base));
+            assert!(rates[steps + 99] > 0.0 && schedule.rate(at + 100) == 0.0);
+        }
+    }
+
     #[test]
     fn the_configuration_of_a_child_counts() {
         let make = |steps| {

@@ -3,8 +3,10 @@
 //! The rates are those of torch 2.15 where its documentation defines them, computed in closed form. That includes what the
 //! schedules of this crate do otherwise: the cosine climbs again after `T_max`, `constantlr` and `linearlr` are factors, the
 //! plateau's relative threshold is wrong at negative metrics, and a one-cycle with `pct_start` 0 starts below its peak.
-//! What torch answers with an exception (a period of 0, one-cycle phases without length, steps past its end) is an
-//! error or defined as in [`OneCycle`](super::OneCycle).
+//!
+//! torch multiplies most of its rates along and so drifts, the cosine by up to 1e-11 of its rate over a thousand steps
+//! past `T_max` (1600 random cases; all others agree to 2e-14). What torch answers with an exception (a period of 0,
+//! one-cycle phases without length, steps past its end) is an error or defined as in [`OneCycle`](super::OneCycle).
 
 use super::keywords::Keywords;
 use super::plateau::{PlateauConfig, PlateauMode, PlateauThreshold};
@@ -64,7 +66,8 @@ pub fn create_torch(name: &str, lr: f64, hyper: &Value) -> Result<NamedSchedule,
     let mut keywords = Keywords::new(name, hyper)?;
     let schedule = build(lr, &mut keywords)?;
     keywords.only("last_epoch", &json!(-1))?;
-    keywords.only("verbose", &json!(false))?;
+    // It never changed a rate; older versions wrote "deprecated".
+    keywords.take("verbose");
     keywords.finish()?;
     Ok(schedule)
 }
