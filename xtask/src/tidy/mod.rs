@@ -58,20 +58,23 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let mut findings = dependencies::check(&packages);
     findings.extend(licences::check(&packages, &files, &root()));
     findings.extend(documents::check_folders(&packages, &files));
+    let mut tests = Vec::new();
+    let mut sources = Vec::new();
     for path in &files {
-        let is = |ending: &str| path.ends_with(ending);
-        if !(is(".rs") || is(".md") || is("Cargo.toml")) {
-            continue;
+        let member = path == "Cargo.toml" || packages.iter().any(|p| &p.manifest == path);
+        if path.ends_with(".rs") {
+            let text = read(path)?;
+            tests.extend(sources::test_modules(path, &text));
+            sources.push((path, text));
+        } else if path.ends_with(".md") {
+            findings.extend(documents::check(path, &read(path)?));
+        } else if member {
+            findings.extend(manifest::check(path, &read(path)?));
         }
-        let text = std::fs::read_to_string(root().join(path))
-            .map_err(|error| Failure::failed(format!("cannot read {path}: {error}")))?;
-        if is(".rs") {
-            findings.extend(sources::check(path, &text));
-        } else if is(".md") {
-            findings.extend(documents::check(path, &text));
-        } else {
-            findings.extend(manifest::check(path, &text));
-        }
+    }
+    for (path, text) in sources {
+        let only_tests = path.starts_with("tests/") || tests.contains(path);
+        findings.extend(sources::check(path, &text, only_tests));
     }
     findings.sort();
     for finding in &findings {
@@ -84,6 +87,11 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         }
         count => Err(Failure::failed(format!("tidy: {count} findings"))),
     }
+}
+
+fn read(path: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(root().join(path))
+        .map_err(|error| Failure::failed(format!("cannot read {path}: {error}")))
 }
 
 /// Every file of the checkout, from its root, with `/`; hidden folders and build outputs left out.

@@ -19,16 +19,38 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("uns", "afe extern"), "unsafe code is forbidden"),
 ];
 
-/// Checks one file.
-pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
+/// The files that `text`, the file at `path`, declares as modules for tests alone.
+pub(crate) fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = match name.trim_end_matches(".rs") {
+        "lib" | "main" | "mod" => folder.to_owned(),
+        stem => format!("{folder}/{stem}"),
+    };
+    let mut modules = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if is_test(line)
+            && let Some(line) = lines.by_ref().find(|line| !line.starts_with("#["))
+            && let Some(name) = line.trim().strip_prefix("mod ").and_then(|l| l.strip_suffix(';'))
+        {
+            modules.extend([format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]);
+        }
+    }
+    modules
+}
+
+fn is_test(line: &str) -> bool {
+    line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test")
+}
+
+/// Checks one file; `only_tests` where it holds nothing else.
+pub(crate) fn check(path: &str, text: &str, only_tests: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let first = text.lines().find(|line| !line.trim().is_empty());
     let opens = |line: &str| line.starts_with("//!") || line.starts_with("#![doc");
     if !first.is_some_and(opens) {
         findings.push(Finding::new(path, 1, "the file opens with a module doc, `//!`"));
     }
-    let only_tests = path.starts_with("tests/")
-        || ["/tests.rs", "_tests.rs"].iter().any(|end| path.ends_with(end));
     let length = without_tests(text);
     if !only_tests && length > LONGEST {
         let message = format!("{length} lines without the tests; at most {LONGEST}");
@@ -57,8 +79,7 @@ fn without_tests(text: &str) -> usize {
     let mut count = 0;
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let test = line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test");
-        if test {
+        if is_test(line) {
             while lines.next_if(|line| line.starts_with("#[")).is_some() {}
             let opened = lines.next().is_some_and(|line| line.trim_end().ends_with('{'));
             if opened {
@@ -110,7 +131,7 @@ mod tests {
     use super::*;
 
     fn messages(text: &str) -> Vec<String> {
-        check("crates/a/src/lib.rs", text).iter().map(ToString::to_string).collect()
+        check("crates/a/src/lib.rs", text, false).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -132,8 +153,17 @@ mod tests {
         assert_eq!(messages(&(long(399) + &tests.repeat(30))), Vec::<String>::new());
         let found = messages(&(long(400) + tests));
         assert_eq!(found, ["crates/a/src/lib.rs: 401 lines without the tests; at most 400"]);
-        assert_eq!(check("tests/src/a.rs", &long(900)), []);
+        assert_eq!(check("tests/src/a.rs", &long(900), true), []);
         assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests;\nb\n"), 2);
+    }
+
+    #[test]
+    fn modules_for_tests_alone_are_found() {
+        let text = "#[cfg(test)]\n#[path]\nmod laws;\nmod code;\n#[cfg(test)]\nmod tests {\n}\n";
+        let laws = ["a/src/laws.rs", "a/src/laws/mod.rs"];
+        assert_eq!(test_modules("a/src/lib.rs", text), laws);
+        let below = ["a/src/b/laws.rs", "a/src/b/laws/mod.rs"];
+        assert_eq!(test_modules("a/src/b.rs", text), below);
     }
 
     #[test]
