@@ -26,15 +26,21 @@ pub enum Decay {
     },
     /// `p -= lr wd p` only where the step does not oppose the parameter's sign (Chen et al., 2510.12402).
     Cautious(f64),
+    /// `p /= 1 + lr wd` after the step (Adan, 2208.06677).
+    Proximal(f64),
+    /// The rule applies this strength in its own formula.
+    Inner(f64),
 }
 
 impl Decay {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match *self {
             Self::None => Ok(()),
-            Self::Coupled(strength) | Self::Decoupled(strength) | Self::Cautious(strength) => {
-                check::non_negative("weight_decay", strength).map(drop)
-            }
+            Self::Coupled(strength)
+            | Self::Decoupled(strength)
+            | Self::Cautious(strength)
+            | Self::Proximal(strength)
+            | Self::Inner(strength) => check::non_negative("weight_decay", strength).map(drop),
             Self::Independent { weight_decay, base_lr } => {
                 check::non_negative("weight_decay", weight_decay)?;
                 check::positive("base_lr", base_lr).map(drop)
@@ -47,16 +53,19 @@ impl Decay {
     pub fn strength(&self) -> f64 {
         match *self {
             Self::None => 0.0,
-            Self::Coupled(strength) | Self::Decoupled(strength) | Self::Cautious(strength) => {
-                strength
-            }
+            Self::Coupled(strength)
+            | Self::Decoupled(strength)
+            | Self::Cautious(strength)
+            | Self::Proximal(strength)
+            | Self::Inner(strength) => strength,
             Self::Independent { weight_decay, .. } => weight_decay,
         }
     }
 
     pub(crate) fn around(&self, lr: f64, around: Around) -> Around {
         match *self {
-            Self::None => around,
+            Self::None | Self::Inner(_) => around,
+            Self::Proximal(strength) => Around { after: 1.0 / (1.0 + lr * strength), ..around },
             Self::Coupled(strength) => Around { l2: strength, ..around },
             Self::Decoupled(strength) => Around { keep: 1.0 - lr * strength, ..around },
             Self::Independent { weight_decay, base_lr } => {
@@ -78,6 +87,8 @@ pub enum DecayOn {
     Matrices,
     /// Every parameter, as PyTorch does with a single parameter group.
     All,
+    /// None.
+    Nothing,
 }
 
 impl DecayOn {
@@ -88,12 +99,17 @@ impl DecayOn {
             Self::Weights => role == Role::Weight,
             Self::Matrices => matches!(role, Role::Weight | Role::Embedding),
             Self::All => role != Role::Buffer,
+            Self::Nothing => false,
         }
     }
 
     /// The same where only the rank is known.
     #[must_use]
     pub fn by_rank(self, rank: usize) -> bool {
-        self == Self::All || rank >= 2
+        match self {
+            Self::Weights | Self::Matrices => rank >= 2,
+            Self::All => true,
+            Self::Nothing => false,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::decay::{Decay, DecayOn};
 use crate::kernel::{self, Pass};
 use crate::state::RuleState;
+use crate::tensor_rule::{TensorRule, Whole};
 use crate::value::Value;
 use burn::module::Module;
 use burn::optim::{LearningRate, ModuleOptimizer, Optimizer};
@@ -79,6 +80,17 @@ pub trait Rule<const N: usize>: Clone + fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether the `t`-th step moves a parameter at all; where it does not, nothing decays either.
+    fn moves(&self, t: u64) -> bool {
+        let _ = t;
+        true
+    }
+
+    /// For a rule that trains one point and evaluates another: `(slot, weight)` of `p + weight (slot - p)`.
+    fn evaluation(&self) -> Option<(usize, f64)> {
+        None
+    }
+
     /// The constants of this step; moves `memory` one step on.
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> Self::Step;
 
@@ -92,14 +104,22 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     fn slots(&self) -> &'static [&'static str];
     fn start(&self, lr: f64) -> Vec<f64>;
     fn memory(&self) -> Vec<f64>;
+    fn moves(&self, t: u64) -> bool;
+    fn evaluation(&self) -> Option<(usize, f64)>;
+    /// Whether each element is stepped by itself, so that the fused pass may run it.
+    fn is_elementwise(&self) -> bool;
+    /// Number of elements of each slot for a parameter of `shape`.
+    fn lengths(&self, shape: &[usize]) -> Vec<usize>;
     /// One pass over host memory; parallel inside when `n` is large.
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>);
     /// The same as tensor operations.
+    #[allow(clippy::too_many_arguments)] // one call of the engine to itself
     fn run_tensors(
         &self,
         clock: &Clock,
         memory: &mut [f64],
         around: &Around,
+        shape: &[usize],
         param: Tensor<1>,
         grad: Tensor<1>,
         state: Vec<Tensor<1>>,
@@ -116,14 +136,32 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     ) -> f64;
 }
 
-/// What happens around a rule, for every rule alike: `g' = scale g + l2 p`, `p' = keep p`.
+/// What happens around a rule, for every rule alike: `g' = scale g + l2 p`, `p' = keep p`, and
+/// `after` times the result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Around {
     pub(crate) scale: f64,
     pub(crate) l2: f64,
     pub(crate) keep: f64,
+    /// Factor of the new parameter.
+    pub(crate) after: f64,
     /// The part of a parameter that decays where the update does not oppose it.
     pub(crate) cautious: Option<f64>,
+}
+
+impl Around {
+    /// The parameter and the gradient that a rule sees.
+    pub(crate) fn before(&self, param: &Tensor<1>, grad: Tensor<1>) -> (Tensor<1>, Tensor<1>) {
+        let grad = if self.scale == 1.0 { grad } else { grad.mul_scalar(self.scale) };
+        let grad = if self.l2 == 0.0 { grad } else { grad + param.clone().mul_scalar(self.l2) };
+        let param = param.clone();
+        (if self.keep == 1.0 { param } else { param.mul_scalar(self.keep) }, grad)
+    }
+
+    /// What is left to do to the new parameter.
+    pub(crate) fn finish(&self, new: Tensor<1>) -> Tensor<1> {
+        if self.after == 1.0 { new } else { new.mul_scalar(self.after) }
+    }
 }
 
 #[inline(always)]
@@ -138,6 +176,7 @@ pub(crate) fn whole<R: Rule<N>, V: Value, const N: usize>(
     let grad = grad.scale(around.scale) + param.clone().scale(around.l2);
     let kept = param.clone().scale(around.keep);
     let (new, state) = R::update(step, kept.clone(), grad, state);
+    let new = new.scale(around.after);
     if !cautious {
         return (new, state);
     }
@@ -168,6 +207,18 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
     fn memory(&self) -> Vec<f64> {
         self.0.memory()
     }
+    fn moves(&self, t: u64) -> bool {
+        self.0.moves(t)
+    }
+    fn evaluation(&self) -> Option<(usize, f64)> {
+        self.0.evaluation()
+    }
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+    fn lengths(&self, shape: &[usize]) -> Vec<usize> {
+        vec![shape.iter().product(); N]
+    }
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>) {
         let step = self.0.at(clock, memory);
         kernel::run::<R, N>(&step, around, pass);
@@ -177,6 +228,7 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
         clock: &Clock,
         memory: &mut [f64],
         around: &Around,
+        _: &[usize],
         param: Tensor<1>,
         grad: Tensor<1>,
         state: Vec<Tensor<1>>,
@@ -185,14 +237,11 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
         let mut slots = state.into_iter();
         let zeros = || param.zeros_like();
         let state: [Tensor<1>; N] = std::array::from_fn(|_| slots.next().unwrap_or_else(zeros));
-        let grad = if around.scale == 1.0 { grad } else { grad.mul_scalar(around.scale) };
-        let grad = if around.l2 == 0.0 { grad } else { grad + param.clone().mul_scalar(around.l2) };
-        let kept =
-            if around.keep == 1.0 { param.clone() } else { param.clone().mul_scalar(around.keep) };
+        let (kept, grad) = around.before(&param, grad);
         let Some(rate) = around.cautious else {
             drop(param);
             let (new, state) = R::update(&step, kept, grad, state);
-            return (new, state.into());
+            return (around.finish(new), state.into());
         };
         let (new, state) = R::update(&step, kept.clone(), grad, state);
         let opposed = -((kept - new.clone()) * param.clone());
@@ -263,6 +312,24 @@ impl Elementwise {
         }
     }
 
+    /// The optimizer of a rule that looks at a whole tensor at once, without weight decay.
+    #[must_use]
+    pub fn of_tensor<R: TensorRule>(rule: R) -> Self {
+        Self {
+            rule: Arc::new(Whole(rule)),
+            decay: Decay::None,
+            decay_on: DecayOn::Weights,
+            maximize: false,
+            fuse: false,
+        }
+    }
+
+    /// Whether each element is stepped by itself; the fused pass runs such rules alone.
+    #[must_use]
+    pub fn is_elementwise(&self) -> bool {
+        self.rule.is_elementwise()
+    }
+
     /// Sets the weight decay.
     ///
     /// # Errors
@@ -277,6 +344,7 @@ impl Elementwise {
     #[must_use]
     pub fn without_decay(mut self) -> Self {
         self.decay = Decay::None;
+        self.decay_on = DecayOn::Nothing;
         self
     }
 
@@ -297,7 +365,7 @@ impl Elementwise {
     /// Whether host tensors take the fused pass (the default) or tensor operations as everywhere else.
     #[must_use]
     pub fn with_fused_pass(mut self, fuse: bool) -> Self {
-        self.fuse = fuse;
+        self.fuse = fuse && self.rule.is_elementwise();
         self
     }
 
@@ -353,8 +421,13 @@ impl Elementwise {
 
     pub(crate) fn around(&self, clock: &Clock, grad_scale: f64) -> Around {
         let scale = if self.maximize { -grad_scale } else { grad_scale };
-        let none = Around { scale, l2: 0.0, keep: 1.0, cautious: None };
-        if clock.decays { self.decay.around(clock.lr, none) } else { none }
+        let none = Around { scale, l2: 0.0, keep: 1.0, after: 1.0, cautious: None };
+        if !clock.decays {
+            return none;
+        }
+        let around = self.decay.around(clock.lr, none);
+        // A step that moves nothing still sees the coupled gradient.
+        if self.rule.moves(clock.t) { around } else { Around { l2: around.l2, ..none } }
     }
 
     /// Steps one tensor whose state lies in `state`.
@@ -405,8 +478,8 @@ impl Elementwise {
         if !is_host(&tensor) || !is_host(&grad) || !state.slots.iter().all(is_host) {
             return Err((tensor, grad));
         }
-        let grad_back = grad.clone();
-        let mut param = HostTensor::take(tensor).map_err(|tensor| (tensor, grad_back))?;
+        let back = grad.clone();
+        let mut param = HostTensor::take(tensor).map_err(|tensor| (tensor, back))?;
         let grad = match HostTensor::take(grad) {
             Ok(grad) => grad,
             Err(grad) => return Err((param.give(), grad)),
@@ -438,18 +511,18 @@ impl Elementwise {
         let shape = tensor.shape();
         let flat = Shape::from([shape.num_elements()]);
         let line = |tensor: Tensor<D>| tensor.reshape::<1, _>(flat.clone());
-        let slots = std::mem::take(&mut state.slots).into_iter().map(line).collect();
+        let slots = std::mem::take(&mut state.slots);
         let (param, slots) = self.rule.run_tensors(
             clock,
             &mut state.memory,
             around,
+            &state.shape,
             line(tensor),
             line(grad),
             slots,
         );
-        let fold = |tensor: Tensor<1>| tensor.reshape::<D, _>(shape.clone());
-        state.slots = slots.into_iter().map(fold).collect();
-        fold(param)
+        state.slots = slots;
+        param.reshape::<D, _>(shape)
     }
 }
 

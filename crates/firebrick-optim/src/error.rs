@@ -41,4 +41,28 @@ pub enum OptimError {
         /// The parameter.
         path: String,
     },
+    /// No optimizer has this name.
+    #[error("no optimizer is called `{name}`; known are {known}")]
+    UnknownName {
+        /// As given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A configuration in JSON that does not fit.
+    #[error("the configuration of `{name}` does not fit: {reason}")]
+    Json {
+        /// The optimizer.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A recorded case that does not fit.
+    #[error("the case of `{name}` does not fit: {reason}")]
+    Case {
+        /// The optimizer.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
 }

@@ -1,26 +1,37 @@
 //! Optimizers and learning-rate schedules for burn: exact, fused on the host.
+//!
+#![doc = include_str!("../README.md")]
 
 mod decay;
 mod elementwise;
 mod error;
 mod groups;
 mod kernel;
+mod keywords;
 mod module;
 mod record;
+pub mod registry;
+mod replay;
 mod rule;
 pub mod schedule;
 mod state;
+mod tensor_rule;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
 mod value;
 mod walk;
+pub mod wrapper;
 
 pub use decay::{Decay, DecayOn};
 pub use elementwise::{Clock, Elementwise, Rule};
 pub use error::OptimError;
 pub use groups::{GroupRow, GroupTable};
 pub use module::FusedOptimizer;
+pub use replay::{OptimizerCase, replay};
 pub use rule::*;
 pub use state::RuleState;
+pub use tensor_rule::TensorRule;
 pub use value::Value;
 pub use walk::Walk;
+
+pub use burn::optim::{LBFGS, LBFGSConfig};

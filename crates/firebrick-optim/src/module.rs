@@ -215,6 +215,15 @@ impl FusedOptimizer {
         self.entries.iter().find(|entry| entry.path == path).map(|entry| entry.state.time)
     }
 
+    /// The model to evaluate: the same as `module`, but for rules that train one point and evaluate another
+    /// (Schedule-Free, ASGD), whose parameters are at the averaged point. `module` goes on training.
+    ///
+    /// Running statistics of batch normalization are those of the trained point; recompute them.
+    #[must_use]
+    pub fn evaluation<M: Module>(&self, module: &M) -> M {
+        module.clone().map(&mut Evaluate(self))
+    }
+
     fn group_of(&self, id: &ParamId, path: &str) -> usize {
         self.groups.iter().rposition(|group| group.members.matches(id, Some(path))).unwrap_or(0)
     }
@@ -434,6 +443,25 @@ impl ModuleMapper for Gather<'_> {
     }
 }
 
+/// Moves parameters to the point that is evaluated.
+struct Evaluate<'a>(&'a FusedOptimizer);
+
+impl ModuleMapper for Evaluate<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let entry = self.0.index.get(&param.id).and_then(|&at| self.0.entries.get(at));
+        let Some(entry) = entry.filter(|entry| entry.state.time > 0) else { return param };
+        let Some((slot, weight)) = self.0.rule_of(entry).evaluation() else { return param };
+        let Some(data) = entry.slots().into_iter().nth(slot) else { return param };
+        let (id, tensor, mapper) = param.consume();
+        let context = Context::of(&tensor);
+        let tensor = tensor.inner();
+        let (device, dtype) = (tensor.device(), tensor.dtype());
+        let other = Tensor::<D>::from_data(reshaped(data, tensor.shape()), (&device, dtype));
+        let point = tensor.clone() + (other - tensor) * weight;
+        Param::from_mapped_value(id, context.restore(point, id), mapper)
+    }
+}
+
 /// Puts the stepped parameters back.
 struct Return<'a> {
     work: &'a mut [Work],
@@ -485,16 +513,17 @@ impl Slots {
     /// Brings the slots onto the device of `like` as flat tensors.
     fn settle<const D: usize>(&mut self, optimizer: &Elementwise, lr: f64, like: &Tensor<D>) {
         let device = like.device();
-        let n = like.shape().num_elements();
         let dtype = compute_dtype(like.dtype());
         let lines = match std::mem::take(self) {
             Self::New => {
-                let start = optimizer.rule().start(lr);
-                start.into_iter().map(|start| Tensor::full([n], start, (&device, dtype))).collect()
+                let rule = optimizer.rule();
+                let starts = rule.start(lr).into_iter().zip(rule.lengths(&like.shape().to_vec()));
+                starts.map(|(start, n)| Tensor::full([n], start, (&device, dtype))).collect()
             }
             Self::Saved(data) => {
                 let flat = |data: TensorData| {
                     let dtype = data.dtype();
+                    let n = data.num_elements();
                     Tensor::from_data(reshaped(data, [n]), (&device, dtype))
                 };
                 data.into_iter().map(flat).collect()
@@ -525,17 +554,17 @@ impl State {
         }
         self.slots.settle(optimizer, clock.lr, &tensor);
         let Slots::Line(slots) = std::mem::take(&mut self.slots) else { return tensor };
-        let mut state = RuleState::<1> {
+        let mut state = RuleState::<D> {
             time: self.time,
             rule: fingerprint(optimizer.name()),
             memory: std::mem::take(&mut self.memory),
+            shape: shape.to_vec(),
             slots,
         };
-        let (tensor, grad) = (tensor.reshape::<1, _>([n]), grad.reshape::<1, _>([n]));
         let new = optimizer.step_tensor(clock, scale, tensor, grad, &mut state);
         self.memory = state.memory;
         self.slots = Slots::Line(state.slots);
-        new.reshape::<D, _>(shape)
+        new
     }
 }
 

@@ -5,9 +5,9 @@
 
 use crate::error::OptimError;
 use crate::module::{Entry, FusedOptimizer, Slots, State};
-use crate::state::{fingerprint, reshaped};
+use crate::state::fingerprint;
 use burn::module::Module;
-use burn::tensor::{Bytes, TensorData};
+use burn::tensor::{Bytes, Tensor, TensorData};
 use burn_pack::{Reader, Scalar, Tensor as Packed, Writer};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -66,6 +66,9 @@ impl FusedOptimizer {
             scalars.push((format!("{id}.time"), state.time.into()));
             scalars.push((format!("{id}.rule"), fingerprint(self.rule_of(entry).name()).into()));
             scalars.push((format!("{id}.slots"), (slots.len() as u64).into()));
+            for (k, &size) in entry.shape.iter().enumerate() {
+                scalars.push((format!("{id}.shape_{k}"), (size as u64).into()));
+            }
             scalars.push((format!("{id}.memory"), (state.memory.len() as u64).into()));
             for (k, &value) in state.memory.iter().enumerate() {
                 scalars.push((format!("{id}.memory_{k}"), value.into()));
@@ -138,15 +141,21 @@ impl FusedOptimizer {
             let value: Option<f64> = value.and_then(|value| value.try_into().ok());
             memory.push(value.ok_or_else(other)?);
         }
+        let rank = count("__rank").unwrap_or_default();
+        let saved: Vec<usize> =
+            (0..rank).map(|k| count(&format!("shape_{k}")).unwrap_or_default() as usize).collect();
+        if saved != entry.shape {
+            return Err(OptimError::OtherShape {
+                path: entry.path.clone(),
+                saved,
+                shape: entry.shape.clone(),
+            });
+        }
         let mut slots = Vec::new();
-        for k in 0..rule.slots().len() {
+        for (k, n) in rule.lengths(&entry.shape).into_iter().enumerate() {
             let data = tensors.remove(&format!("{id}.slot_{k}")).ok_or_else(other)?;
-            if data.shape().to_vec() != entry.shape {
-                return Err(OptimError::OtherShape {
-                    path: entry.path.clone(),
-                    saved: data.shape().to_vec(),
-                    shape: entry.shape.clone(),
-                });
+            if data.num_elements() != n {
+                return Err(other());
             }
             slots.push(data);
         }
@@ -155,19 +164,16 @@ impl FusedOptimizer {
 }
 
 impl Entry {
-    /// The state's numbers in the parameter's shape.
-    fn slots(&self) -> Vec<TensorData> {
-        let shaped = |data: TensorData| reshaped(data, self.shape.clone());
+    /// The state's numbers, flat.
+    pub(crate) fn slots(&self) -> Vec<TensorData> {
         match &self.state.slots {
             Slots::New => Vec::new(),
             Slots::Saved(data) => data.clone(),
             Slots::Host(slots) => {
-                let data = |slot: &firebrick_backend::host::HostTensor| {
-                    TensorData::new(slot.as_slice().to_vec(), self.shape.clone())
-                };
-                slots.iter().map(data).collect()
+                let flat = slots.iter().map(|slot| slot.as_slice().to_vec());
+                flat.map(|values| TensorData::new(values.clone(), [values.len()])).collect()
             }
-            Slots::Line(slots) => slots.iter().map(|slot| shaped(slot.to_data())).collect(),
+            Slots::Line(slots) => slots.iter().map(Tensor::to_data).collect(),
         }
     }
 }

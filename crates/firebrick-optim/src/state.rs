@@ -13,7 +13,10 @@ pub struct RuleState<const D: usize> {
     /// Fingerprint of the rule's name.
     pub(crate) rule: u64,
     pub(crate) memory: Vec<f64>,
-    pub(crate) slots: Vec<Tensor<D>>,
+    /// Shape of the parameter.
+    pub(crate) shape: Vec<usize>,
+    /// Flat.
+    pub(crate) slots: Vec<Tensor<1>>,
 }
 
 /// FNV-1a with 64 bits.
@@ -37,20 +40,12 @@ pub(crate) fn reshaped(data: TensorData, shape: impl Into<Shape>) -> TensorData 
 impl<const D: usize> RuleState<D> {
     pub(crate) fn new(optimizer: &Elementwise, lr: f64, like: &Tensor<D>) -> Self {
         let rule = optimizer.rule();
+        let shape = like.shape().to_vec();
         let options = (&like.device(), compute_dtype(like.dtype()));
-        let slots = rule.start(lr).into_iter().map(|start| {
-            if start == 0.0 {
-                Tensor::zeros(like.shape(), options)
-            } else {
-                Tensor::full(like.shape(), start, options)
-            }
-        });
-        Self {
-            time: 0,
-            rule: fingerprint(rule.name()),
-            memory: rule.memory(),
-            slots: slots.collect(),
-        }
+        let starts = rule.start(lr).into_iter().zip(rule.lengths(&shape));
+        let slots = starts.map(|(start, n)| Tensor::full([n], start, options));
+        let slots = slots.collect();
+        Self { time: 0, rule: fingerprint(rule.name()), memory: rule.memory(), shape, slots }
     }
 
     /// Steps taken.
@@ -59,25 +54,27 @@ impl<const D: usize> RuleState<D> {
         self.time
     }
 
-    /// The tensors, in the order of [`Elementwise::slots`].
+    /// The tensors, flat, in the order of [`Elementwise::slots`].
     #[must_use]
-    pub fn slots(&self) -> &[Tensor<D>] {
+    pub fn slots(&self) -> &[Tensor<1>] {
         &self.slots
     }
 
     /// Whether this is the state of `optimizer` for a tensor like `tensor`.
     pub(crate) fn fits(&self, optimizer: &Elementwise, tensor: &Tensor<D>) -> bool {
         let rule = optimizer.rule();
+        let lengths = rule.lengths(&self.shape);
         self.rule == fingerprint(rule.name())
             && self.memory.len() == rule.memory().len()
-            && self.slots.len() == rule.slots().len()
-            && self.slots.iter().all(|slot| slot.shape() == tensor.shape())
+            && self.slots.len() == lengths.len()
+            && self.shape == tensor.shape().to_vec()
+            && self.slots.iter().zip(lengths).all(|(slot, n)| slot.dims() == [n])
     }
 
     pub(crate) fn moved_to(self, device: &Device) -> Self {
         let slots = self.slots.into_iter();
         let moved =
-            |slot: Tensor<D>| if slot.device() == *device { slot } else { slot.to_device(device) };
+            |slot: Tensor<1>| if slot.device() == *device { slot } else { slot.to_device(device) };
         Self { slots: slots.map(moved).collect(), ..self }
     }
 }
@@ -89,6 +86,9 @@ impl<const D: usize> RecordState for RuleState<D> {
         out.push_scalar(prefix, "slots", (self.slots.len() as u64).into());
         for (k, slot) in self.slots.iter().enumerate() {
             out.push_tensor(prefix, &format!("slot_{k}"), slot.to_data());
+        }
+        for (k, &size) in self.shape.iter().enumerate() {
+            out.push_scalar(prefix, &format!("shape_{k}"), (size as u64).into());
         }
         out.push_scalar(prefix, "memory", (self.memory.len() as u64).into());
         for (k, &value) in self.memory.iter().enumerate() {
@@ -105,12 +105,15 @@ impl<const D: usize> RecordState for RuleState<D> {
             .map(|k| {
                 let data = src.take_tensor(prefix, &format!("slot_{k}"))?;
                 let dtype = data.dtype();
-                (data.rank() == D).then(|| Tensor::from_data(data, (device, dtype)))
+                (data.rank() == 1).then(|| Tensor::from_data(data, (device, dtype)))
             })
             .collect::<Option<_>>()?;
         let memory = (0..whole(src, "memory")?)
             .map(|k| src.take_scalar(prefix, &format!("memory_{k}"))?.try_into().ok())
             .collect::<Option<_>>()?;
-        Some(Self { time, rule, memory, slots })
+        let shape = (0..D)
+            .map(|k| whole(src, &format!("shape_{k}")).map(|size| size as usize))
+            .collect::<Option<_>>()?;
+        Some(Self { time, rule, memory, shape, slots })
     }
 }

@@ -21,6 +21,25 @@ pub(crate) const GRADS: [[f64; 2]; 8] = [
     [0.3, 0.2],
 ];
 
+/// The golden numbers of a rule that is Adam but for the direction, a function of the gradient and the corrected
+/// moments; moments by their closed sums, not by the recurrence under test.
+pub(crate) fn adam_like(lr: f64, direction: impl Fn(f64, f64, f64) -> f64) -> [f64; 4] {
+    let mut p = [1.0, -0.5];
+    let mut path = Vec::new();
+    for (t, now) in GRADS.iter().enumerate() {
+        for k in 0..2 {
+            let mean = |b: f64, power: i32| {
+                let sum = |f: &dyn Fn(usize) -> f64| (0..=t).map(f).sum::<f64>();
+                let weight = |i: usize| b.powi((t - i) as i32);
+                sum(&|i| weight(i) * GRADS[i][k].powi(power)) / sum(&weight)
+            };
+            p[k] -= lr * direction(now[k], mean(0.9, 1), mean(0.999, 2));
+        }
+        path.push(p);
+    }
+    [path[0][0], path[1][0], path[7][0], path[7][1]]
+}
+
 /// Checks (first coordinate after steps 1, 2, 8; second after 8) in f64, on f32 fused, on f32 by tensor operations
 /// and on f64 tensors.
 pub(crate) fn golden(optimizer: &Elementwise, lr: f64, expected: [f64; 4]) {

@@ -1,8 +1,12 @@
 //! A rule on a few numbers in f64: for references, and to draw trajectories.
 
 use crate::elementwise::{Clock, Elementwise};
+use crate::state::RuleState;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// A point that an element-wise rule moves, one f64 per coordinate; weight decay applies to all of them.
+/// A point that a rule moves, one f64 per coordinate; weight decay applies to all of them.
+///
+/// Rules that look at a whole tensor see the point as one vector, on burn's default device.
 ///
 /// ```
 /// use firebrick_optim::{SgdConfig, Walk};
@@ -23,6 +27,8 @@ pub struct Walk {
     point: Vec<f64>,
     memory: Vec<f64>,
     state: Vec<Vec<f64>>,
+    /// The state of a rule that looks at all coordinates at once.
+    whole: Option<RuleState<1>>,
 }
 
 impl Walk {
@@ -35,11 +41,15 @@ impl Walk {
             time: 0,
             point: point.to_vec(),
             state: Vec::new(),
+            whole: None,
         }
     }
 
     /// Moves by one step along `grad`; coordinates without a gradient stay.
     pub fn step(&mut self, lr: f64, grad: &[f64]) -> &[f64] {
+        if !self.optimizer.is_elementwise() {
+            return self.step_whole(lr, grad);
+        }
         self.time += 1;
         let clock = Clock::new(lr, self.time);
         let around = self.optimizer.around(&clock, 1.0);
@@ -54,6 +64,40 @@ impl Walk {
             *point = rule.run_f64(&clock, &mut self.memory, &around, *point, grad, state);
         }
         &self.point
+    }
+
+    fn step_whole(&mut self, lr: f64, grad: &[f64]) -> &[f64] {
+        let device = Device::default();
+        let line = |values: &[f64]| {
+            Tensor::<1>::from_data(TensorData::from(values), (&device, DType::F64))
+        };
+        let point = line(&self.point);
+        let optimizer = &self.optimizer;
+        let mut state = self.whole.take().unwrap_or_else(|| RuleState::new(optimizer, lr, &point));
+        state.time += 1;
+        let clock = Clock::new(lr, state.time);
+        let new = optimizer.step_tensor(&clock, 1.0, point, line(grad), &mut state);
+        self.whole = Some(state);
+        if let Ok(point) = new.into_data().try_into_vec::<f64>() {
+            self.point = point;
+        }
+        &self.point
+    }
+
+    /// The point to evaluate: where it stands, but for rules that train another one.
+    #[must_use]
+    pub fn evaluation(&self) -> Vec<f64> {
+        let Some((slot, weight)) = self.optimizer.rule().evaluation() else {
+            return self.point.clone();
+        };
+        let blend = |(&p, state): (&f64, &Vec<f64>)| {
+            p + weight * (state.get(slot).copied().unwrap_or(p) - p)
+        };
+        if self.state.is_empty() {
+            self.point.clone()
+        } else {
+            self.point.iter().zip(&self.state).map(blend).collect()
+        }
     }
 
     /// Where it stands.

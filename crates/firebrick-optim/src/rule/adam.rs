@@ -18,11 +18,12 @@
 //! Defaults are PyTorch's; burn's own have epsilon 1e-5, and AdamW's weight decay 1e-4. [`AmsGrad::Raw`] takes the
 //! maximum before the correction, as PyTorch and burn do; [`AmsGrad::Corrected`] after it, as optax does.
 
+use super::moments::{Moments, Step};
 use crate::decay::Decay;
 use crate::elementwise::{Clock, Elementwise, Rule};
 use crate::value::Value;
 use burn::config::Config;
-use firebrick_core::{ConfigError, check};
+use firebrick_core::ConfigError;
 use serde::{Deserialize, Serialize};
 
 /// Whether the second moment may fall.
@@ -143,98 +144,61 @@ fn rule(
     epsilon: f64,
     amsgrad: AmsGrad,
 ) -> Result<Elementwise, ConfigError> {
-    let adam = Adam {
-        beta_1: check::range("beta_1", beta_1, 0.0..1.0)?,
-        beta_2: check::range("beta_2", beta_2, 0.0..1.0)?,
-        epsilon: check::non_negative("epsilon", epsilon)?,
-    };
+    let moments = Moments::new(beta_1, beta_2, epsilon)?;
     Ok(match amsgrad {
-        AmsGrad::Off => Elementwise::new(adam),
-        AmsGrad::Raw => Elementwise::new(AmsAdam::<false>(adam)),
-        AmsGrad::Corrected => Elementwise::new(AmsAdam::<true>(adam)),
+        AmsGrad::Off => Elementwise::new(Adam(moments)),
+        AmsGrad::Raw => Elementwise::new(AmsAdam::<false>(moments)),
+        AmsGrad::Corrected => Elementwise::new(AmsAdam::<true>(moments)),
     })
 }
 
+/// Adam's recurrence.
 #[derive(Debug, Clone)]
-struct Adam {
-    beta_1: f64,
-    beta_2: f64,
-    epsilon: f64,
-}
-
-#[derive(Clone, Copy)]
-struct AdamStep {
-    /// 1 - b1.
-    fresh_1: f64,
-    beta_2: f64,
-    fresh_2: f64,
-    /// lr / (1 - b1^t).
-    lr: f64,
-    /// 1 / (1 - b2^t).
-    correct: f64,
-    /// 1 / sqrt(1 - b2^t).
-    root: f64,
-    epsilon: f64,
-}
-
-impl Adam {
-    fn step(&self, clock: &Clock) -> AdamStep {
-        let t = clock.t as f64;
-        let (c1, c2) = (1.0 - self.beta_1.powf(t), 1.0 - self.beta_2.powf(t));
-        AdamStep {
-            fresh_1: 1.0 - self.beta_1,
-            beta_2: self.beta_2,
-            fresh_2: 1.0 - self.beta_2,
-            lr: clock.lr / c1,
-            correct: 1.0 / c2,
-            root: 1.0 / c2.sqrt(),
-            epsilon: self.epsilon,
-        }
-    }
-}
+struct Adam(Moments);
 
 impl Rule<2> for Adam {
-    type Step = AdamStep;
+    type Step = Step;
     const NAME: &'static str = "adam";
     const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
 
-    fn at(&self, clock: &Clock, _: &mut [f64]) -> AdamStep {
-        self.step(clock)
-    }
-
-    #[inline(always)]
-    fn update<V: Value>(s: &AdamStep, p: V, g: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
-        let m = m.lerp(g.clone(), s.fresh_1); // (1)
-        let v = v.scale(s.beta_2) + g.square().scale(s.fresh_2); // (2)
-        let d = m.clone() / v.clone().sqrt().scale(s.root).offset(s.epsilon);
-        (p - d.scale(s.lr), [m, v]) // (3)
-    }
-}
-
-#[derive(Debug, Clone)]
-struct AmsAdam<const CORRECTED: bool>(Adam);
-
-impl<const CORRECTED: bool> Rule<3> for AmsAdam<CORRECTED> {
-    type Step = AdamStep;
-    const NAME: &'static str = if CORRECTED { "adam_amsgrad_corrected" } else { "adam_amsgrad" };
-    const SLOTS: [&'static str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
-
-    fn at(&self, clock: &Clock, _: &mut [f64]) -> AdamStep {
+    fn at(&self, clock: &Clock, _: &mut [f64]) -> Step {
         self.0.step(clock)
     }
 
     #[inline(always)]
-    fn update<V: Value>(s: &AdamStep, p: V, g: V, [m, v, x]: [V; 3]) -> (V, [V; 3]) {
-        let m = m.lerp(g.clone(), s.fresh_1);
-        let v = v.scale(s.beta_2) + g.square().scale(s.fresh_2);
-        let (x, root) = if CORRECTED {
+    fn update<V: Value>(s: &Step, p: V, g: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
+        let m = s.first(m, g.clone()); // (1)
+        let v = s.second(v, g); // (2)
+        let d = m.clone() / s.denominator(v.clone());
+        (p - d.scale(s.lr), [m, v]) // (3)
+    }
+}
+
+/// With the maximum of the second moment.
+#[derive(Debug, Clone)]
+struct AmsAdam<const CORRECTED: bool>(Moments);
+
+impl<const CORRECTED: bool> Rule<3> for AmsAdam<CORRECTED> {
+    type Step = Step;
+    const NAME: &'static str = if CORRECTED { "adam_amsgrad_corrected" } else { "adam_amsgrad" };
+    const SLOTS: [&'static str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+    fn at(&self, clock: &Clock, _: &mut [f64]) -> Step {
+        self.0.step(clock)
+    }
+
+    #[inline(always)]
+    fn update<V: Value>(s: &Step, p: V, g: V, [m, v, x]: [V; 3]) -> (V, [V; 3]) {
+        let m = s.first(m, g.clone());
+        let v = s.second(v, g);
+        let (x, d) = if CORRECTED {
             let x = x.max(v.clone().scale(s.correct));
-            (x.clone(), x.sqrt())
+            (x.clone(), x.sqrt().offset(s.epsilon))
         } else {
             let x = x.max(v.clone());
-            (x.clone(), x.sqrt().scale(s.root))
+            (x.clone(), s.denominator(x))
         };
-        let d = m.clone() / root.offset(s.epsilon);
+        let d = m.clone() / d;
         (p - d.scale(s.lr), [m, v, x])
     }
 }

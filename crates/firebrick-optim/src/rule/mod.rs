@@ -1,5 +1,8 @@
 //! The update rules, one file each.
 
+use crate::decay::Decay;
+use serde::{Deserialize, Serialize};
+
 /// Gives a configuration whose `build` makes an [`Elementwise`](crate::Elementwise) its two doors.
 macro_rules! doors {
     ($config:ident) => {
@@ -26,8 +29,91 @@ macro_rules! doors {
 }
 use doors;
 
+mod adabelief;
+mod adadelta;
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adam_atan2;
+mod adam_mini;
+mod adamax;
+mod adan;
+mod ademamix;
+mod adopt;
+mod asgd;
+mod cautious;
+mod grams;
+mod lamb;
+mod laprop;
+mod lars;
+mod lion;
+mod mars;
+mod moments;
+mod muon;
+mod nadam;
+mod qhadam;
+mod radam;
+mod reduce;
+mod rmsprop;
+mod rprop;
+mod schedule_free;
 mod sgd;
+mod signum;
+mod stable_adamw;
+mod yogi;
 
+pub use adabelief::AdaBeliefConfig;
+pub use adadelta::AdaDeltaConfig;
+pub use adafactor::{AdafactorConfig, AdafactorForm};
+pub use adagrad::AdaGradConfig;
 pub use adam::{AdamConfig, AdamWConfig, AmsGrad};
+pub use adam_atan2::AdamAtan2Config;
+pub use adam_mini::{AdamMiniConfig, MiniBlock};
+pub use adamax::AdamaxConfig;
+pub use adan::AdanConfig;
+pub use ademamix::AdEmaMixConfig;
+pub use adopt::AdoptConfig;
+pub use asgd::AsgdConfig;
+pub use cautious::{CautiousAdamWConfig, CautiousLionConfig};
+pub use grams::GramsConfig;
+pub use lamb::LambConfig;
+pub use laprop::LaPropConfig;
+pub use lars::LarsConfig;
+pub use lion::LionConfig;
+pub use mars::MarsConfig;
+pub use muon::{FanOut, MuonConfig, MuonScale};
+pub use nadam::{NAdamConfig, NAdamForm, NAdamWConfig};
+pub use qhadam::QHAdamConfig;
+pub use radam::RAdamConfig;
+pub use rmsprop::RmsPropConfig;
+pub use rprop::RpropConfig;
+pub use schedule_free::{ScheduleFreeAdamWConfig, ScheduleFreeSgdConfig};
 pub use sgd::{RatePlacement, SgdConfig};
+pub use signum::SignumConfig;
+pub use stable_adamw::StableAdamWConfig;
+pub use yogi::YogiConfig;
+
+/// Where epsilon stands beside a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Epsilon {
+    /// `sqrt(v) + eps` (PyTorch).
+    #[default]
+    Outside,
+    /// `sqrt(v + eps)`, as many textbooks and optax have it.
+    Inside,
+}
+
+impl Epsilon {
+    /// What is added (outside, inside).
+    fn split(self, epsilon: f64) -> (f64, f64) {
+        match self {
+            Self::Outside => (epsilon, 0.0),
+            Self::Inside => (0.0, epsilon),
+        }
+    }
+}
+
+fn decay(weight_decay: f64, decoupled: bool) -> Decay {
+    if decoupled { Decay::Decoupled(weight_decay) } else { Decay::Coupled(weight_decay) }
+}

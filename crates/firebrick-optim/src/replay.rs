@@ -1,0 +1,236 @@
+//! Replays recorded trajectories of other libraries.
+
+use crate::elementwise::Elementwise;
+use crate::error::OptimError;
+use crate::registry;
+use burn::optim::Optimizer;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One recorded case: a tensor, the gradients it met, and what it was after each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerCase {
+    /// Name of the optimizer: PyTorch's class or the paper's name, in lower case.
+    pub name: String,
+    /// The learning rate; what `hyper` says, if that is absent.
+    #[serde(default)]
+    pub lr: Option<f64>,
+    /// Hyper-parameters in the keywords of PyTorch or pytorch_optimizer.
+    #[serde(default)]
+    pub hyper: Value,
+    /// Shape of the tensor; a vector if absent.
+    #[serde(default)]
+    pub shape: Option<Vec<usize>>,
+    /// The tensor before the first step, flat or nested.
+    pub init: Value,
+    /// The gradient of each step.
+    pub grads: Vec<Value>,
+    /// The tensor after each step.
+    pub params: Vec<Value>,
+}
+
+impl OptimizerCase {
+    fn bad(&self, reason: impl Into<String>) -> OptimError {
+        OptimError::Case { name: self.name.clone(), reason: reason.into() }
+    }
+
+    fn numbers(&self, what: &str, value: &Value) -> Result<Vec<f64>, OptimError> {
+        match value {
+            Value::Array(list) => {
+                let parts = list.iter().map(|value| self.numbers(what, value));
+                Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+            Value::Null => Ok(vec![f64::NAN]),
+            Value::Number(number) => Ok(vec![number.as_f64().unwrap_or(f64::NAN)]),
+            other => Err(self.bad(format!("`{what}` holds {other}, which is no number"))),
+        }
+    }
+
+    /// What f32 may leave between two correct implementations: 2e-7 after one step, 1e-6 after 10, 1e-5 after 1000, for
+    /// parameters of size 1; PyTorch runs Muon's iteration in bf16, which leaves 5 % of a step.
+    #[must_use]
+    pub fn tolerance(&self) -> f64 {
+        let t = self.params.len().max(1) as f64;
+        let size = self.params.iter().chain([&self.init]);
+        let size = size.flat_map(|value| self.numbers("params", value).unwrap_or_default());
+        let size = size
+            .filter(|value| value.is_finite())
+            .fold(1.0, |largest: f64, value| largest.max(value.abs()));
+        let rounding = if t <= 10.0 { 2e-7 * t.powf(0.7) } else { 1e-6 * (t / 10.0).sqrt() } * size;
+        if self.name.eq_ignore_ascii_case("muon") {
+            let out =
+                self.shape.as_ref().and_then(|shape| shape.iter().max()).copied().unwrap_or(1);
+            return rounding + 0.05 * self.lr.unwrap_or(1e-3) * t * (out as f64).sqrt();
+        }
+        rounding
+    }
+}
+
+/// Runs `case` in f32 on `device` and returns the largest absolute difference from what it recorded; infinity where one
+/// of the two is not a number and the other is.
+///
+/// # Errors
+/// When the optimizer or a hyper-parameter is not known, or lengths and shapes of the case disagree.
+pub fn replay(case: &OptimizerCase, device: &Device) -> Result<f64, OptimError> {
+    let optimizer = registry::create_from_hyper(&case.name, &case.hyper)?;
+    let usual = registry::card(&case.name).map(|card| card.lr);
+    let lr = case.lr.or_else(|| case.hyper.get("lr").and_then(Value::as_f64)).or(usual);
+    let lr = lr.ok_or_else(|| case.bad("there is no `lr`"))?;
+    let init = case.numbers("init", &case.init)?;
+    let shape = case.shape.clone().unwrap_or_else(|| vec![init.len()]);
+    if shape.iter().product::<usize>() != init.len() {
+        return Err(
+            case.bad(format!("`init` has {} numbers, the shape {shape:?} others", init.len()))
+        );
+    }
+    if case.grads.len() != case.params.len() {
+        let (grads, params) = (case.grads.len(), case.params.len());
+        return Err(case.bad(format!("there are {grads} `grads` and {params} `params`")));
+    }
+    let rows = |what: &str, rows: &[Value]| -> Result<Vec<Vec<f64>>, OptimError> {
+        let read = |(k, row): (usize, &Value)| {
+            let row = case.numbers(what, row)?;
+            if row.len() == init.len() {
+                Ok(row)
+            } else {
+                Err(case.bad(format!(
+                    "`{what}[{k}]` has {} numbers, `init` {}",
+                    row.len(),
+                    init.len()
+                )))
+            }
+        };
+        rows.iter().enumerate().map(read).collect()
+    };
+    let (grads, params) = (rows("grads", &case.grads)?, rows("params", &case.params)?);
+    let path = match shape.len() {
+        0 => walk::<1>(&optimizer, lr, device, [1], &init, &grads),
+        1 => walk::<1>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        2 => walk::<2>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        3 => walk::<3>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        4 => walk::<4>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        5 => walk::<5>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        6 => walk::<6>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+        rank => return Err(case.bad(format!("a tensor of {rank} axes; 6 are the most"))),
+    };
+    let off = |(&seen, &recorded): (&f64, &f64)| {
+        if seen == recorded || seen.is_nan() && recorded.is_nan() {
+            return 0.0;
+        }
+        let off = (seen - recorded).abs();
+        if off.is_nan() { f64::INFINITY } else { off }
+    };
+    let differences = path.iter().flatten().zip(params.iter().flatten()).map(off);
+    Ok(differences.fold(0.0, f64::max))
+}
+
+fn sizes<const D: usize>(shape: &[usize]) -> [usize; D] {
+    std::array::from_fn(|k| shape.get(k).copied().unwrap_or(1))
+}
+
+fn walk<const D: usize>(
+    optimizer: &Elementwise,
+    lr: f64,
+    device: &Device,
+    shape: [usize; D],
+    init: &[f64],
+    grads: &[Vec<f64>],
+) -> Vec<Vec<f64>> {
+    let tensor = |values: &[f64]| {
+        let data = TensorData::new(values.to_vec(), shape).convert::<f32>();
+        Tensor::<D>::from_data(data, (device, DType::F32))
+    };
+    let (mut param, mut state) = (tensor(init), None);
+    let mut path = Vec::with_capacity(grads.len());
+    for grad in grads {
+        let (new, next) = optimizer.step(lr, param, tensor(grad), state.take());
+        (param, state) = (new, next);
+        path.push(param.clone().into_data().convert::<f64>().try_into_vec().unwrap_or_default());
+    }
+    path
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn case(value: Value) -> OptimizerCase {
+        serde_json::from_value(value).expect("a case")
+    }
+
+    #[test]
+    fn a_correct_record_agrees_and_a_wrong_one_does_not() {
+        let record = |second: f64| {
+            case(json!({
+                "name": "sgd", "lr": 0.1, "hyper": {"momentum": 0.9}, "shape": [2, 1], "init": [[1.0], [-0.5]],
+                "grads": [[0.5, 0.1], [[-0.25], [0.3]]], "params": [[0.95, -0.51], [0.93, second]]
+            }))
+        };
+        // b = 0.1, then 0.9 * 0.1 + 0.3 = 0.39.
+        let right = record(-0.51 - 0.039);
+        let off = replay(&right, &Device::flex()).expect("runs");
+        assert!(off < right.tolerance(), "{off}");
+        assert!(replay(&record(-0.5), &Device::flex()).expect("runs") > 0.04);
+    }
+
+    /// The references of this project: `tests/references/optim.py` made them.
+    #[test]
+    fn recorded_trajectories_of_other_libraries() {
+        #[derive(Deserialize)]
+        struct File {
+            optimizers: Vec<OptimizerCase>,
+        }
+        let text = include_str!("../../../tests/references/optim.json");
+        let file: File = serde_json::from_str(text).expect("the file of cases");
+        assert!(file.optimizers.len() >= 80, "{} cases", file.optimizers.len());
+        let mut wrong = Vec::new();
+        for (k, case) in file.optimizers.iter().enumerate() {
+            match replay(case, &Device::flex()) {
+                Ok(off) if off <= case.tolerance() => {}
+                Ok(off) => wrong.push(format!(
+                    "{k} {} {}: {off:e} > {:e}",
+                    case.name,
+                    case.hyper,
+                    case.tolerance()
+                )),
+                Err(error) => wrong.push(format!("{k} {}: {error}", case.name)),
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let wrong =
+            |value: Value| replay(&case(value), &Device::flex()).expect_err("refused").to_string();
+        let base = |name: &str, shape: Value, grads: Value, params: Value| json!({"name": name, "lr": 0.1, "shape": shape, "init": [1.0, 2.0], "grads": grads, "params": params});
+        assert!(wrong(base("nosuch", json!([2]), json!([]), json!([]))).contains("`nosuch`"));
+        assert!(wrong(base("sgd", json!([3]), json!([]), json!([]))).contains("the shape [3]"));
+        assert!(
+            wrong(base("sgd", json!([2]), json!([[1.0]]), json!([[1.0, 2.0]])))
+                .contains("`grads[0]` has 1")
+        );
+        assert!(
+            wrong(base("sgd", json!([2]), json!([["a", 1.0]]), json!([[1.0, 2.0]])))
+                .contains("no number")
+        );
+        assert!(
+            wrong(base("sgd", json!([2]), json!([[1.0, 1.0]]), json!([])))
+                .contains("1 `grads` and 0 `params`")
+        );
+    }
+
+    #[test]
+    fn a_nan_must_meet_a_nan() {
+        let nan = case(
+            json!({"name": "sgd", "lr": 0.1, "init": [1.0], "grads": [[null]], "params": [[0.9]]}),
+        );
+        assert_eq!(replay(&nan, &Device::flex()), Ok(f64::INFINITY));
+        let both = case(
+            json!({"name": "sgd", "lr": 0.1, "init": [1.0], "grads": [[null]], "params": [[null]]}),
+        );
+        assert_eq!(replay(&both, &Device::flex()), Ok(0.0));
+    }
+}

@@ -1,0 +1,90 @@
+//! Gradient centralization: the mean of each unit's gradient is taken out.
+//!
+//! # Reference
+//! H. Yong et al., "Gradient centralization: a new optimization technique for deep neural networks", 2020,
+//! arXiv 2004.01461.
+
+use crate::rule::FanOut;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// Subtracts from each gradient with two axes or more, for each output unit, its mean over the other axes.
+///
+/// `fan_out` says along which axis the units lie: [`FanOut::Burn`] for burn's layers. To be called between backward and
+/// the step.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_optim::{FanOut, wrapper::centralize};
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(4, 2).init(&device);
+/// let loss = model.forward(Tensor::<2>::ones([3, 4], &device)).square().mean();
+/// let mut grads = GradientsParams::from_grads(loss.backward(), &model);
+/// centralize(&model, &mut grads, FanOut::Burn);
+/// ```
+pub fn centralize<M: Module>(model: &M, grads: &mut GradientsParams, fan_out: FanOut) {
+    struct Center<'a>(&'a mut GradientsParams, FanOut);
+    impl ModuleVisitor for Center<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D < 2 {
+                return;
+            }
+            let Some(grad) = self.0.remove::<D>(param.id) else { return };
+            let units = match self.1 {
+                FanOut::Burn => {
+                    if D == 2 {
+                        1
+                    } else {
+                        0
+                    }
+                }
+                FanOut::First => 0,
+                FanOut::Last => D - 1,
+            };
+            let mut mean = grad.clone();
+            for axis in (0..D).filter(|&axis| axis != units) {
+                mean = mean.mean_dim(axis);
+            }
+            self.0.register::<D>(param.id, grad - mean);
+        }
+    }
+    model.visit(&mut Center(grads, fan_out));
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::LinearConfig;
+    use burn::nn::conv::Conv2dConfig;
+    use burn::tensor::{Device, Distribution};
+
+    #[test]
+    fn the_mean_of_each_unit_is_zero_on_the_right_axis() {
+        let device = Device::flex();
+        let model = (
+            LinearConfig::new(3, 2).init(&device),
+            Conv2dConfig::new([2, 4], [3, 3]).init(&device),
+        );
+        let mut grads = GradientsParams::new();
+        let draw = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Default, &device);
+        grads.register(model.0.weight.id, draw([3, 2]));
+        let bias = model.0.bias.as_ref().expect("bias").id;
+        grads.register(bias, Tensor::<1>::ones([2], &device));
+        grads.register(
+            model.1.weight.id,
+            Tensor::<4>::random([4, 2, 3, 3], Distribution::Default, &device),
+        );
+        centralize(&model, &mut grads, FanOut::Burn);
+        let linear = grads.get::<2>(model.0.weight.id).expect("there");
+        assert!(linear.clone().mean_dim(0).abs().max().into_scalar::<f32>() < 1e-6);
+        assert!(linear.mean_dim(1).abs().max().into_scalar::<f32>() > 1e-3);
+        let conv = grads.get::<4>(model.1.weight.id).expect("there").reshape([4, 18]);
+        assert!(conv.mean_dim(1).abs().max().into_scalar::<f32>() < 1e-6);
+        let bias: Tensor<1> = grads.get(bias).expect("there");
+        assert_eq!(bias.into_data().try_into_vec::<f32>().expect("f32"), [1.0, 1.0]);
+    }
+}

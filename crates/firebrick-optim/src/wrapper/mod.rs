@@ -1,0 +1,14 @@
+//! What can be put around any optimizer, burn's own among them; each is called by hand between the steps of a loop.
+
+mod accumulate;
+mod average;
+mod centralize;
+mod lookahead;
+mod pairs;
+mod sam;
+
+pub use accumulate::Accumulator;
+pub use average::{Ema, EmaConfig, Swa};
+pub use centralize::centralize;
+pub use lookahead::{Lookahead, LookaheadConfig};
+pub use sam::{Sam, SamConfig, SamForm, SamSnapshot};

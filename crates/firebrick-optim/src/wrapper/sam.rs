@@ -1,0 +1,282 @@
+//! SAM and its kin: the gradient is taken where the loss is worst nearby, so that flat minima are found. Twice the cost
+//! of a step.
+//!
+//! # Update
+//! ```text
+//! SAM    e = rho g / (|g| + 1e-12)                    norm over all parameters
+//! ASAM   e = rho T^2 g / (|T g| + 1e-12), T = |p| + eta
+//! g_s = gradient at p + e;  then the base optimizer steps from p with g_s
+//! GSAM   with g_s - alpha (g - <g, g_s> / |g_s|^2 g_s) in place of g_s
+//! ```
+//! # Reference
+//! P. Foret et al., "Sharpness-aware minimization", 2020, arXiv 2010.01412; J. Kwon et al., "ASAM", 2021, arXiv
+//! 2102.11600; J. Zhuang et al., "Surrogate gap minimization improves sharpness-aware training", 2022, arXiv 2203.08065.
+
+use super::pairs::{Store, replace};
+use burn::config::Config;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use firebrick_core::{ConfigError, check};
+use serde::{Deserialize, Serialize};
+
+/// How the neighbourhood is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum SamForm {
+    /// A ball of radius rho.
+    #[default]
+    Plain,
+    /// A ball that grows with each weight (ASAM); usual rho 0.5.
+    Adaptive {
+        /// Least size of a weight, usually 0.01.
+        eta: f64,
+    },
+}
+
+/// Configuration of [`Sam`].
+#[derive(Config, Debug)]
+pub struct SamConfig {
+    /// Radius of the neighbourhood, above 0.
+    #[config(default = 0.05)]
+    pub rho: f64,
+    /// How it is measured.
+    #[config(default = "SamForm::Plain")]
+    pub form: SamForm,
+    /// Strength of GSAM's correction, in `[0, inf)`; 0 is SAM, GSAM's usual value 0.4.
+    #[config(default = 0.0)]
+    pub alpha: f64,
+}
+
+impl SamConfig {
+    /// The validated wrapper.
+    ///
+    /// # Errors
+    /// When a field lies outside its range.
+    pub fn init(&self) -> Result<Sam, ConfigError> {
+        if let SamForm::Adaptive { eta } = self.form {
+            check::non_negative("eta", eta)?;
+        }
+        Ok(Sam {
+            rho: check::positive("rho", self.rho)?,
+            form: self.form,
+            alpha: check::non_negative("alpha", self.alpha)?,
+        })
+    }
+}
+
+/// Goes up to the worst point nearby, and back.
+///
+/// Batch normalization should update its statistics in the first pass alone: they stay with the model through both.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_optim::{SgdConfig, wrapper::SamConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let mut model = LinearConfig::new(4, 2).init(&device);
+/// let mut optimizer = SgdConfig::new().with_momentum(0.9).fused()?;
+/// let sam = SamConfig::new().init()?;
+/// let loss = |model: &burn::nn::Linear| {
+///     let loss = model.forward(Tensor::<2>::ones([3, 4], &device)).square().mean();
+///     GradientsParams::from_grads(loss.backward(), model)
+/// };
+/// for _ in 0..3 {
+///     let grads = loss(&model);
+///     let (up, snapshot) = sam.up(model, grads);
+///     let grads = loss(&up);
+///     let (down, grads) = sam.down(up, grads, snapshot);
+///     model = optimizer.step(0.1, down, grads);
+/// }
+/// # Ok::<(), firebrick_core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sam {
+    rho: f64,
+    form: SamForm,
+    alpha: f64,
+}
+
+/// What [`Sam::up`] left behind: the weights, and the first gradients.
+#[derive(Debug)]
+pub struct SamSnapshot {
+    weights: Store,
+    grads: GradientsParams,
+}
+
+/// A sum over all parameters, kept on the device.
+#[derive(Default)]
+struct Sum(Option<Tensor<1>>);
+
+impl Sum {
+    fn add(&mut self, part: Tensor<1>) {
+        self.0 = Some(match self.0.take() {
+            Some(sum) if sum.device() == part.device() => sum + part,
+            Some(sum) => {
+                let device = sum.device();
+                sum + part.to_device(&device)
+            }
+            None => part,
+        });
+    }
+}
+
+fn rescale<const D: usize>(form: SamForm, value: &Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
+    match form {
+        SamForm::Plain => grad,
+        SamForm::Adaptive { eta } => grad * value.clone().abs().add_scalar(eta),
+    }
+}
+
+impl Sam {
+    /// The model at the worst point nearby, and what leads back.
+    #[must_use]
+    pub fn up<M: Module>(&self, model: M, grads: GradientsParams) -> (M, SamSnapshot) {
+        struct Norm<'a>(&'a GradientsParams, SamForm, Sum);
+        impl ModuleVisitor for Norm<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(grad) = self.0.get::<D>(param.id) {
+                    let grad = rescale(self.1, &param.base().inner(), grad);
+                    self.2.add(grad.square().sum());
+                }
+            }
+        }
+        let weights = Store::of(&model);
+        let mut norm = Norm(&grads, self.form, Sum::default());
+        model.visit(&mut norm);
+        let Some(square) = norm.2.0 else { return (model, SamSnapshot { weights, grads }) };
+        let factor = square.sqrt().add_scalar(1e-12).recip().mul_scalar(self.rho);
+        struct Up<'a>(&'a GradientsParams, SamForm, Tensor<1>);
+        impl ModuleMapper for Up<'_> {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let Some(grad) = self.0.get::<D>(param.id) else { return param };
+                let value = param.base().inner();
+                let scaled = rescale(self.1, &value, grad);
+                let scaled = rescale(self.1, &value, scaled);
+                let factor = self.2.clone().to_device(&value.device()).reshape([1; D]);
+                let up = value + scaled * factor;
+                replace(param, up)
+            }
+        }
+        let up = model.map(&mut Up(&grads, self.form, factor));
+        (up, SamSnapshot { weights, grads })
+    }
+
+    /// The model back where it was, to the last bit, and the gradients to step with.
+    #[must_use]
+    pub fn down<M: Module>(
+        &self,
+        model: M,
+        grads: GradientsParams,
+        snapshot: SamSnapshot,
+    ) -> (M, GradientsParams) {
+        let SamSnapshot { mut weights, grads: first } = snapshot;
+        let model = weights.put(model);
+        if self.alpha == 0.0 {
+            return (model, grads);
+        }
+        struct Dot<'a>(&'a GradientsParams, &'a GradientsParams, Sum, Sum);
+        impl ModuleVisitor for Dot<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let (Some(g), Some(s)) = (self.0.get::<D>(param.id), self.1.get::<D>(param.id))
+                else {
+                    return;
+                };
+                self.2.add((g * s.clone()).sum());
+                self.3.add(s.square().sum());
+            }
+        }
+        let mut dot = Dot(&first, &grads, Sum::default(), Sum::default());
+        model.visit(&mut dot);
+        let (Some(product), Some(square)) = (dot.2.0, dot.3.0) else { return (model, grads) };
+        let along = product / square.clamp_min(f64::from(f32::MIN_POSITIVE));
+        struct Mix<'a>(&'a GradientsParams, GradientsParams, Tensor<1>, f64);
+        impl ModuleVisitor for Mix<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let (Some(g), Some(s)) = (self.0.get::<D>(param.id), self.1.remove::<D>(param.id))
+                else {
+                    return;
+                };
+                let along = self.2.clone().to_device(&s.device()).reshape([1; D]);
+                let across = g - s.clone() * along;
+                self.1.register::<D>(param.id, s - across.mul_scalar(self.3));
+            }
+        }
+        let mut mix = Mix(&first, grads, along, self.alpha);
+        model.visit(&mut mix);
+        (model, mix.1)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::{grad_values, grads, net, refused, values};
+    use burn::tensor::Device;
+
+    fn flat(named: Vec<(String, Vec<f32>)>) -> Vec<f64> {
+        named.into_iter().flat_map(|(_, values)| values).map(f64::from).collect()
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn up_is_the_formula_and_down_is_exact() {
+        for form in [SamForm::Plain, SamForm::Adaptive { eta: 0.01 }] {
+            let model = net(&Device::flex().autodiff());
+            let start = values(&model);
+            let g = flat(grad_values(&model, 0));
+            let t: Vec<f64> = start
+                .iter()
+                .map(|&p| match form {
+                    SamForm::Plain => 1.0,
+                    SamForm::Adaptive { eta } => f64::from(p.abs()) + eta,
+                })
+                .collect();
+            let tg: Vec<f64> = g.iter().zip(&t).map(|(g, t)| g * t).collect();
+            let sam = SamConfig::new().with_rho(0.3).with_form(form).init().expect("valid");
+            let first = grads(&model, 0);
+            let (up, snapshot) = sam.up(model, first);
+            let norm = dot(&tg, &tg).sqrt();
+            for (k, seen) in values(&up).iter().enumerate() {
+                let expected = f64::from(start[k]) + 0.3 * t[k] * tg[k] / norm;
+                assert!((f64::from(*seen) - expected).abs() < 1e-6, "{seen} {expected}");
+            }
+            assert!(up.linear.weight.is_require_grad());
+            let second = grads(&up, 1);
+            let (down, second) = sam.down(up, second, snapshot);
+            assert_eq!(values(&down), start);
+            assert_eq!(second.len(), 5);
+        }
+    }
+
+    #[test]
+    fn gsam_takes_out_what_is_across() {
+        let model = net(&Device::flex().autodiff());
+        let sam = SamConfig::new().with_alpha(0.4).init().expect("valid");
+        let (g, s) = (flat(grad_values(&model, 0)), flat(grad_values(&model, 1)));
+        let first = grads(&model, 0);
+        let (up, snapshot) = sam.up(model, first);
+        let second = grads(&up, 1);
+        let (down, mixed) = sam.down(up, second, snapshot);
+        let before = values(&down);
+        let mut sgd = crate::SgdConfig::new().fused().expect("valid");
+        let after = values(&sgd.step(1.0, down, mixed));
+        let along = dot(&g, &s) / dot(&s, &s);
+        for k in 0..g.len() {
+            let expected = s[k] - 0.4 * (g[k] - along * s[k]);
+            let seen = f64::from(before[k]) - f64::from(after[k]);
+            assert!((seen - expected).abs() < 1e-5, "{seen} {expected}");
+        }
+    }
+
+    #[test]
+    fn bad_configurations_are_refused() {
+        refused(SamConfig::new().with_rho(0.0).init(), "`rho` must be in (0, inf), got 0");
+        refused(SamConfig::new().with_alpha(-1.0).init(), "`alpha` must be in [0, inf), got -1");
+    }
+}
