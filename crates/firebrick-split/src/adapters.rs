@@ -71,7 +71,7 @@ impl<S: Splitter> Splitter for Repeated<S> {
             let scheme = self
                 .inner
                 .reseeded(self.seed.child(r as u64))
-                .ok_or_else(|| SplitError::NothingRandom { scheme: "the repeated scheme" })?;
+                .ok_or(SplitError::NothingRandom { scheme: "the repeated scheme" })?;
             let result = scheme.split(rows)?;
             for warning in result.warnings() {
                 if !warnings.contains(warning) {

@@ -14,7 +14,7 @@ pub(crate) fn check_groups(
     groups: usize,
     scheme: &'static str,
 ) -> Result<(), SplitError> {
-    if k < 2 || k > MAX_FOLDS {
+    if !(2..=MAX_FOLDS).contains(&k) {
         return Err(SplitError::BadFolds { k, n, max: MAX_FOLDS });
     }
     if groups < k {

@@ -1,6 +1,7 @@
 //! Openings, repetitions, refusals, crashes, races and damage.
 
 use super::*;
+use crate::ledger_file::civil;
 use crate::{Frozen, Roles, RowHashes, Sealed};
 use std::fs;
 

@@ -42,9 +42,11 @@ mod group;
 mod group_holdout;
 mod hex;
 mod holdout;
+mod ids;
 mod kfold;
 mod leave_out;
 mod ledger;
+mod ledger_file;
 mod manifest;
 mod map;
 mod multilabel;
@@ -68,7 +70,10 @@ mod stratified;
 mod stratified_group;
 mod target;
 mod time;
+#[cfg(test)]
+mod uniformity;
 mod warning;
+mod weights;
 
 pub use adapters::{Nested, NestedSplits, Repeated, RepeatedSplits, ShuffleSplit};
 pub use audit::{Audit, AuditReport, Check, Verdict};
@@ -82,21 +87,19 @@ pub use error::SplitError;
 pub use fingerprint::{Fingerprint, RowHashes, hash_bytes, hash_f32};
 pub use group::GroupKFold;
 pub use holdout::{GroupUnit, HoldOut, Rare};
+pub use ids::MAX_FOLDS;
 pub use kfold::KFold;
 pub use leave_out::{DEFAULT_CAP, LeaveOutSplits, LeavePGroupsOut, LeavePOut, combinations};
 pub use ledger::{Ledger, Opening};
 pub use manifest::{DataChange, Manifest};
-pub use map::{FoldLists, FoldMap, MAX_FOLDS, PartName};
+pub use map::{FoldLists, FoldMap, PartName};
 pub use multilabel::{LabelSets, MultilabelHoldOut, MultilabelKFold};
 pub use predefined::{Predefined, PredefinedSplits};
 pub use purged::{
     BacktestPath, CombinatorialPurged, CombinatorialSplits, PurgedKFold, PurgedSplits,
 };
 pub use replay::{ReplayReport, replay};
-pub use resample::{
-    ResampleReport, Resampled, Target, WeightedSampler, Weighting, class_weights,
-    corrected_probability, down_sample, learning_curve,
-};
+pub use resample::{ResampleReport, Resampled, Target, down_sample, learning_curve};
 pub use reusable::{Ladder, ReusableHoldout, Thresholdout};
 pub use roles::{Parts, Roles, Train, Validation};
 pub use rows::{MAX_ROWS, Rows};
@@ -111,6 +114,7 @@ pub use stratified_group::{GroupMode, StratifiedGroupKFold};
 pub use target::{TargetKFold, quantile_bins};
 pub use time::{SlidingWindow, TimeSeries, TimeSplits};
 pub use warning::Warning;
+pub use weights::{WeightedSampler, Weighting, class_weights, corrected_probability};
 
 /// The sample of the read-me runs as a test.
 #[cfg(doctest)]

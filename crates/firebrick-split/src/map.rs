@@ -27,75 +27,7 @@ impl std::fmt::Display for PartName {
     }
 }
 
-/// The fold of each row in one byte, or two from 256 folds on; the largest value marks rows in no fold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ids {
-    /// Up to 255 folds.
-    U8(Vec<u8>),
-    /// Up to 65,535 folds.
-    U16(Vec<u16>),
-}
-
-/// A fold number as it is stored.
-pub(crate) trait Id: Copy + Eq + Send + Sync + 'static {
-    /// Marks a row in no fold.
-    const EXCLUDED: Self;
-    /// The number as an id; callers keep it below `EXCLUDED`.
-    fn new(fold: usize) -> Self;
-    /// The id as a number.
-    fn index(self) -> usize;
-    /// Wraps a column of ids.
-    fn wrap(ids: Vec<Self>) -> Ids;
-}
-
-impl Id for u8 {
-    const EXCLUDED: Self = Self::MAX;
-    #[inline]
-    fn new(fold: usize) -> Self {
-        fold as Self
-    }
-    #[inline]
-    fn index(self) -> usize {
-        self.into()
-    }
-    fn wrap(ids: Vec<Self>) -> Ids {
-        Ids::U8(ids)
-    }
-}
-
-impl Id for u16 {
-    const EXCLUDED: Self = Self::MAX;
-    #[inline]
-    fn new(fold: usize) -> Self {
-        fold as Self
-    }
-    #[inline]
-    fn index(self) -> usize {
-        self.into()
-    }
-    fn wrap(ids: Vec<Self>) -> Ids {
-        Ids::U16(ids)
-    }
-}
-
-/// Most folds that one byte a row can name.
-pub(crate) const BYTE_FOLDS: usize = u8::MAX as usize;
-/// Most folds that a map can hold.
-pub const MAX_FOLDS: usize = u16::MAX as usize;
-
-/// Runs `$body` with `$id` as the narrowest type for `$k` folds.
-macro_rules! with_id {
-    ($k:expr, $id:ident => $body:expr) => {
-        if $k <= $crate::map::BYTE_FOLDS {
-            type $id = u8;
-            $body
-        } else {
-            type $id = u16;
-            $body
-        }
-    };
-}
-pub(crate) use with_id;
+pub(crate) use crate::ids::{BYTE_FOLDS, Id, Ids, MAX_FOLDS, with_id};
 
 /// Which fold each row is in: the product of the K-fold family.
 ///

@@ -111,7 +111,7 @@ impl FeistelFolds {
             let expected = "in [65536, 2^62]; use KFold for fewer rows";
             return Err(firebrick_core::ConfigError::new("n", n, expected).into());
         }
-        if k < 2 || k > crate::MAX_FOLDS {
+        if !(2..=crate::MAX_FOLDS).contains(&k) {
             return Err(SplitError::BadFolds { k, n: n as usize, max: crate::MAX_FOLDS });
         }
         let half = (64 - (n - 1).leading_zeros()).div_ceil(2);

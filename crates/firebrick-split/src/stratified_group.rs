@@ -221,14 +221,14 @@ fn compat<I: Id>(
     for (_, group) in order {
         let members = row(group);
         let (mut best, mut least, mut fewest) = (None, f64::INFINITY, f64::INFINITY);
-        for fold in 0..k {
+        for (fold, &there) in rows.iter().enumerate() {
             let place = fold * width..(fold + 1) * width;
             placed[place.clone()].iter_mut().zip(&members).for_each(|(sum, count)| *sum += count);
             let value = spread_of(&placed, &sizes, k);
             placed[place].iter_mut().zip(&members).for_each(|(sum, count)| *sum -= count);
             let close = least.is_finite() && (value - least).abs() <= 1e-8 + 1e-5 * least.abs();
-            if value < least || close && rows[fold] < fewest {
-                (best, least, fewest) = (Some(fold), value, rows[fold]);
+            if value < least || close && there < fewest {
+                (best, least, fewest) = (Some(fold), value, there);
             }
         }
         let best = best.unwrap_or(0);

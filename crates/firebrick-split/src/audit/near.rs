@@ -73,7 +73,7 @@ fn candidates(
         .collect()
 }
 
-/// Signs of 64 random projections of the centred rows; near pairs differ in at most three of them.
+/// Signs of 64 random projections of the standardized rows; near pairs differ in at most three of them.
 fn vectors(
     audit: &Audit<'_>,
     values: &[f32],
@@ -87,24 +87,35 @@ fn vectors(
         means.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(finite(value)));
     }
     means.iter_mut().for_each(|sum| *sum /= n as f64);
+    // Standardized, so that no column decides alone by its unit; a constant column says nothing.
+    let mut scales = vec![0.0f64; columns];
+    for row in values.chunks_exact(columns) {
+        let squares = scales.iter_mut().zip(row).zip(&means);
+        squares.for_each(|((sum, &value), mean)| *sum += (f64::from(finite(value)) - mean).powi(2));
+    }
+    for scale in &mut scales {
+        let deviation = (*scale / n as f64).sqrt();
+        *scale = if deviation > 0.0 && deviation.is_finite() { 1.0 / deviation } else { 0.0 };
+    }
     let mut stream = audit.seed.stream("audit/simhash");
     let planes: Vec<f32> = (0..64 * columns).map(|_| stream.normal() as f32).collect();
     let hashes: Vec<u64> = values
         .par_chunks_exact(columns)
         .map(|row| {
-            let centred: Vec<f32> =
-                row.iter().zip(&means).map(|(&value, mean)| finite(value) - *mean as f32).collect();
+            let standard: Vec<f32> = (0..columns)
+                .map(|c| ((f64::from(finite(row[c])) - means[c]) * scales[c]) as f32)
+                .collect();
             planes.chunks_exact(columns).enumerate().fold(0, |hash, (bit, plane)| {
-                let dot: f32 = plane.iter().zip(&centred).map(|(a, b)| a * b).sum();
+                let dot: f32 = plane.iter().zip(&standard).map(|(a, b)| a * b).sum();
                 hash | u64::from(dot > 0.0) << bit
             })
         })
         .collect();
     let distance = |a: usize, b: usize| {
-        let rows = values[a * columns..(a + 1) * columns]
-            .iter()
-            .zip(&values[b * columns..(b + 1) * columns]);
-        rows.map(|(&a, &b)| f64::from(finite(a) - finite(b)).powi(2)).sum::<f64>().sqrt()
+        let (a, b) = (&values[a * columns..][..columns], &values[b * columns..][..columns]);
+        let squares =
+            (0..columns).map(|c| (f64::from(finite(a[c])) - f64::from(finite(b[c]))) * scales[c]);
+        squares.map(|difference| difference * difference).sum::<f64>().sqrt()
     };
     // The typical distance: the median over random pairs.
     let mut sample: Vec<f64> = (0..999)
