@@ -1,6 +1,6 @@
 //! Draws how the optimizers walk on four surfaces, and every schedule, as one page; prints the steps each needs.
 //!
-//! `cargo run --bin gallery` writes `gallery.html`, which holds all it needs: no network, light and dark, any width.
+//! `cargo run --bin gallery` writes `runs/gallery.html`, which holds all it needs: no network, light and dark, any width.
 
 mod page;
 mod plot;
@@ -16,7 +16,7 @@ use crate::surface::SURFACES;
 use clap::Parser;
 use firebrick::optim::schedule::ScheduleError;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Draws how the optimizers walk on four surfaces, and every schedule.
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 #[command(name = "gallery", version)]
 struct Arguments {
     /// File to write the page to.
-    #[arg(long, default_value = "gallery.html")]
+    #[arg(long, default_value = "runs/gallery.html")]
     out: PathBuf,
 }
 
@@ -58,7 +58,9 @@ fn draw(arguments: &Arguments) -> Result<(), Failure> {
     }
     let html = page::render(&walked, &schedules::curves()?);
     let path = &arguments.out;
-    std::fs::write(path, html).map_err(|source| Failure::Write { path: path.clone(), source })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, html));
+    written.map_err(|source| Failure::Write { path: path.clone(), source })?;
     let mut out = std::io::stdout().lock();
     for (surface, runs) in &walked {
         print_table(&mut out, surface, runs)?;
