@@ -240,9 +240,12 @@ impl HostTensor {
     pub fn zeros_like(&self) -> Self {
         match &self.0 {
             #[cfg(feature = "flex")]
-            Inner::Flex(inner) => {
-                Self(Inner::Flex(FlexTensor::zeros(inner.layout().shape().clone(), DType::F32)))
-            }
+            // `FlexTensor::zeros` would allocate twice: bytes first, then aligned ones.
+            Inner::Flex(inner) => Self(Inner::Flex(FlexTensor::filled_typed(
+                inner.layout().shape().clone(),
+                DType::F32,
+                0f32,
+            ))),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)]
             Inner::NdArray(inner) => Self(Inner::NdArray(NdArrayStorage::from_owned(

@@ -139,6 +139,9 @@ fn translate(
         ("schedulefreeadamw", "betas") => {
             return spread(name, key, value, &["beta_1", "beta_2"], fields);
         }
+        ("prodigy", "d_coef") => set("d_coefficient", value.clone()),
+        ("prodigy", "growth_rate") => set("growth", value.clone()),
+        ("prodigy", "bias_correction" | "safeguard_warmup") => return only(json!(false)),
         ("yogi", "initial_accumulator") => set("initial", value.clone()),
         ("asgd", "lambd") => set("lambda", value.clone()),
         ("ademamix", "t_alpha_beta3" | "T_alpha_beta3") => set("warmup", value.clone()),

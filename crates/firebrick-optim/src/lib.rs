@@ -2,6 +2,8 @@
 //!
 #![doc = include_str!("../README.md")]
 
+#[cfg(all(test, feature = "flex"))]
+mod allocation_tests;
 mod decay;
 mod elementwise;
 mod error;
@@ -12,7 +14,7 @@ mod module;
 mod record;
 pub mod registry;
 mod replay;
-mod rule;
+pub mod rule;
 pub mod schedule;
 mod state;
 mod tensor_rule;

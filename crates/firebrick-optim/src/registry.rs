@@ -399,6 +399,16 @@ pub const CARDS: &[RuleCard] = &[
         "AdamW's results in half its memory."
     ),
     card!(
+        "prodigy",
+        ProdigyConfig,
+        "Prodigy",
+        "d = max(d, n / |s|); Adam at rate d lr",
+        "2306.06101",
+        1.0,
+        "16",
+        "No rate to tune: rate 1 under a cosine; each tensor estimates its own."
+    ),
+    card!(
         "muon",
         MuonConfig,
         "Muon",

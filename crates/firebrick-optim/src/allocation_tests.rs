@@ -1,0 +1,90 @@
+//! What a step allocates, counted by the allocator itself.
+
+use crate::registry::CARDS;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// 4 MiB of parameters: far above what the other tests allocate at the same time within one step.
+const SIDE: usize = 1024;
+const BYTES: usize = SIDE * SIDE * 4;
+
+/// The least that one of several steps allocates; other tests, in their own threads, only add to it.
+fn least(mut step: impl FnMut()) -> usize {
+    let one = |_| {
+        let region = Region::new(ALLOCATOR);
+        step();
+        region.change().bytes_allocated
+    };
+    (0..6).map(one).min().unwrap_or(0)
+}
+
+fn layer() -> (Linear, Tensor<2>) {
+    let device = Device::flex().autodiff();
+    let layer = LinearConfig::new(SIDE, SIDE).with_bias(false).init(&device);
+    let grad = Tensor::<2>::full([SIDE, SIDE], 0.25, &Device::flex());
+    (layer, grad)
+}
+
+fn grads(layer: &Linear, grad: &Tensor<2>) -> GradientsParams {
+    let mut grads = GradientsParams::new();
+    // The clone that stays outside makes the gradient shared.
+    grads.register(layer.weight.id, grad.clone());
+    grads
+}
+
+#[test]
+fn after_the_first_step_nothing_that_grows_with_the_parameters() {
+    for card in CARDS {
+        let rule = card.create(&Value::Null).expect("defaults are valid");
+        if !rule.is_elementwise() {
+            continue;
+        }
+        let (layer, grad) = layer();
+        let mut fused = rule.fused();
+        let mut model = Some(layer.clone());
+        let mut burn = rule.init();
+        let mut other = Some(layer);
+        let mut step = |through_burn: bool| {
+            let (model, optimizer) =
+                if through_burn { (&mut other, true) } else { (&mut model, false) };
+            if let Some(layer) = model.take() {
+                let grads = grads(&layer, &grad);
+                *model = Some(if optimizer {
+                    burn.step(1e-3, layer, grads)
+                } else {
+                    fused.step(1e-3, layer, grads)
+                });
+            }
+        };
+        step(false);
+        step(true);
+        let (fused, burn) = (least(|| step(false)), least(|| step(true)));
+        assert!(fused < BYTES / 8, "{}: {fused} bytes", card.name);
+        assert!(burn < BYTES / 8, "{} through burn: {burn} bytes", card.name);
+    }
+}
+
+#[test]
+fn a_shared_parameter_costs_one_buffer() {
+    let rule = crate::AdamConfig::new().build().expect("valid");
+    let (layer, grad) = layer();
+    let mut fused = rule.fused();
+    let mut model = Some(layer);
+    let bytes = least(|| {
+        if let Some(layer) = model.take() {
+            // As burn-train's Learner does: a clone lives through the step.
+            let alive = layer.clone();
+            let grads = grads(&layer, &grad);
+            model = Some(fused.step(1e-3, layer, grads));
+            drop(alive);
+        }
+    });
+    assert!((BYTES..BYTES + BYTES / 8).contains(&bytes), "{bytes} bytes for a buffer of {BYTES}");
+}
