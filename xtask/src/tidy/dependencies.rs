@@ -66,8 +66,21 @@ const fn rule(name: &'static str, may: &'static [&'static str], burn: Burn) -> R
     Rule { name, may, behind_a_feature: &[], burn }
 }
 
-/// Crates of burn that may be named beside burn itself: the derives of its records expand to paths into this one.
-const BESIDE_BURN: &[&str] = &["burn-pack"];
+/// Crates of burn that are reached through its features only: back-ends, and what wraps them.
+const BURNS_BACKENDS: &[&str] = &[
+    "burn-autodiff",
+    "burn-cpu",
+    "burn-cubecl",
+    "burn-cuda",
+    "burn-flex",
+    "burn-fusion",
+    "burn-ndarray",
+    "burn-remote",
+    "burn-rocm",
+    "burn-router",
+    "burn-tch",
+    "burn-wgpu",
+];
 
 /// Checks every package against its rule.
 pub(crate) fn check(packages: &[Package]) -> Vec<Finding> {
@@ -130,7 +143,7 @@ fn burn(rule: &Rule, dependency: &Dependency) -> Option<String> {
     if rule.burn == Burn::Never {
         return Some(format!("`{from}` is free of burn: `{to}` may not be there"));
     }
-    if to != "burn" && !BESIDE_BURN.contains(&to) {
+    if BURNS_BACKENDS.contains(&to) {
         return Some(format!("`{to}` is reached through a feature of burn"));
     }
     if dependency.development {
