@@ -252,7 +252,7 @@ mod tests {
             let whole: Vec<Labelled<2>> = batches.whole().collect();
             assert_eq!(whole.iter().map(Labelled::len).collect::<Vec<_>>(), [1024, 1024, 452]);
             assert!(whole.iter().all(|batch| !batch.inputs.device().is_autodiff()));
-            let last = whole[2].targets.clone().slice([451..452]).into_scalar::<i32>();
+            let last = whole[2].targets.clone().narrow(0, 451, 1).into_scalar::<i32>();
             assert_eq!(last, 2499);
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         let error = TensorBatches::new(empty, 2, Seed(0)).expect_err("refused");
         assert_eq!(error.to_string(), "`samples` must be at least 1, got 0");
         let mut odd = data(3, &device);
-        odd.targets = odd.targets.slice([0..2]);
+        odd.targets = odd.targets.narrow(0, 0, 2);
         let error = TensorBatches::new(odd, 2, Seed(0)).expect_err("refused");
         assert_eq!(
             error.to_string(),

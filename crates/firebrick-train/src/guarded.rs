@@ -233,7 +233,7 @@ mod tests {
         let guarded = || Guarded::new((ClipGlobalNormConfig::new(0.1).init().expect("valid"),));
         let model = net(&device);
         let inner = device.clone().inner();
-        let parts = (0..2).map(|_| (gradients(&model, 0.5), inner.clone().into())).collect();
+        let parts = (0..2).map(|_| (gradients(&model, 0.5), inner.clone())).collect();
         let multi = MultiGradientsParams { grads: parts };
         let both =
             guarded().optimize_multi(model.clone(), &mut SgdConfig::new().init(), rate(), multi);

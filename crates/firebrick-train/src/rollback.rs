@@ -16,7 +16,6 @@ use crate::event::Event;
 use crate::run::Run;
 use crate::{EarlyStopping, Fit, Learn, Optimize, Outcome, TrainError};
 use burn::config::Config;
-use burn::module::Module;
 use firebrick_core::{ConfigError, Record, check};
 use firebrick_regularize::{MaskSource, Penalty};
 use firebrick_stabilize::Guard;
@@ -185,7 +184,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         run.step = snapshot.step;
         run.judged_at = snapshot.judged_at;
         match config.retry {
-            Retry::SkipBatches(more) => run.batch = (run.batch + more).min(batches),
+            Retry::SkipBatches(more) => run.batch = run.batch.saturating_add(more).min(batches),
             Retry::LowerRate(factor) => {
                 run.rate_factor *= factor;
                 run.stopping = snapshot.stopping.clone();
@@ -213,6 +212,7 @@ mod tests {
     use super::*;
     use crate::testing::{Deep, config, data, deep, weights};
     use crate::{FitConfig, Fitted};
+    use burn::module::Module;
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use firebrick_core::Seed;

@@ -152,11 +152,8 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         if let Some(average) = &run.average {
             sections.push((AVERAGE.to_owned(), record(&average.model, AVERAGE)?));
         }
-        match (&saved.best, &run.best) {
-            (Some(Best { current: false, .. }), Some(best)) => {
-                sections.push((BEST.to_owned(), record(&best.model, BEST)?));
-            }
-            _ => {}
+        if let (Some(Best { current: false, .. }), Some(best)) = (&saved.best, &run.best) {
+            sections.push((BEST.to_owned(), record(&best.model, BEST)?));
         }
         Ok(sections)
     }

@@ -26,8 +26,8 @@ pub(crate) fn window<B, M>(
     count: usize,
     run: &mut Run<M>,
 ) -> Result<Window<B>, TrainError> {
-    let mut window = Vec::with_capacity(count);
-    let mut samples = Vec::with_capacity(count);
+    let mut window = Vec::new();
+    let mut samples = Vec::new();
     for batch in batches.take(count) {
         let (batch, size) = batch.map_err(TrainError::Data)?;
         if size == Some(1) && run.has_buffers && !run.warned_of_one {
@@ -220,7 +220,7 @@ mod tests {
     fn a_window_over_one_batch_is_that_batch() {
         let device = device();
         let one = fit(config(2), &batches(&device, 28, 28), &device).expect("trains");
-        let wide = fit(config(2).with_accumulation(9), &batches(&device, 28, 28), &device);
+        let wide = fit(config(2).with_accumulation(usize::MAX), &batches(&device, 28, 28), &device);
         assert_eq!(weights(&one.model), weights(&wide.expect("trains").model));
     }
 

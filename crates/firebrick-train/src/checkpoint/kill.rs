@@ -6,7 +6,7 @@ use firebrick_core::Seed;
 use firebrick_optim::AdamWConfig;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// In the environment of a child: the folder it trains in.
 const FOLDER: &str = "FIREBRICK_TRAIN_KILL_TEST";
