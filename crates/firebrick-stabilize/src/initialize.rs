@@ -38,7 +38,7 @@ impl Select {
         Self::Ending(end.into())
     }
 
-    fn selects(&self, path: &str, owner: &str, role: Role) -> bool {
+    pub(crate) fn selects(&self, path: &str, owner: &str, role: Role) -> bool {
         match self {
             Self::Path(part) => covers(part, path),
             Self::Layer(kind) => kind == owner,

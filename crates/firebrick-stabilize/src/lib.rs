@@ -13,6 +13,7 @@ mod curvature;
 mod draw;
 mod error;
 mod gain;
+mod ghost;
 mod guard;
 mod init;
 mod initialize;
@@ -29,6 +30,7 @@ mod outlier;
 mod read;
 mod recurrent;
 mod reduce;
+mod reparameterize;
 mod replay;
 mod residual;
 mod saddle;
@@ -48,6 +50,7 @@ pub use clip_each::{ClipTensorNorm, ClipTensorNormConfig, ClipValue, ClipValueCo
 pub use curvature::{Critical, Curvature, CurvatureConfig, Spectrum};
 pub use error::StabilizeError;
 pub use gain::Nonlinearity;
+pub use ghost::{GhostBatchNorm, GhostBatchNormConfig};
 pub use guard::{Guard, Measured, Verdict};
 pub use init::{Distribution, Fan, Scheme, initialize};
 pub use initialize::{Initialize, Select, class_prior_bias, fixup_factor};
@@ -61,6 +64,10 @@ pub use non_finite::{SkipNonFinite, SkipNonFiniteConfig};
 pub use norm::{GradientNorms, NormType, TensorNorm, gradient_norms};
 pub use outlier::{SkipOutliers, SkipOutliersConfig};
 pub use recurrent::{ForgetBias, initialize_recurrent};
+pub use reparameterize::{
+    SpectralNorm, WeightNorm, WeightStandardization, normalize_weights, spectral_norm,
+    standardize_weights,
+};
 pub use replay::{ClipReplay, replay_clip};
 pub use residual::{Residual, ResidualConfig, ResidualKind, deep_norm};
 pub use saddle::{SaddleEscape, SaddleEscapeConfig, positive_definite_share};
