@@ -16,6 +16,7 @@ mod penalty;
 mod rdrop;
 mod replay;
 mod sample;
+mod select;
 mod semi;
 mod target;
 mod units;
@@ -42,6 +43,7 @@ pub use noise::{
 pub use penalty::*;
 pub use rdrop::{RDrop, RDropConfig, RDropLoss};
 pub use replay::{RegularizeReplay, replay_case};
+pub use select::*;
 pub use semi::{
     PseudoReport, Ramp, Release, Unlabelled, fixmatch_loss, mean_teacher_loss, pi_model_loss,
     pseudo_label_loss, uda_loss,
