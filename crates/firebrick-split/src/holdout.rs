@@ -4,7 +4,7 @@ use crate::apportion::apportion_classes;
 use crate::classes::Dense;
 use crate::group_holdout;
 use crate::map::{Id, PartName};
-use crate::shuffle::Words;
+use crate::shuffle::{Words, shuffle_ids};
 use crate::size::resolve;
 use crate::stratified::deal;
 use crate::stratified_group::ClassCounts;
@@ -291,7 +291,7 @@ impl Splitter for HoldOut {
             }
             ids.resize(rows.n, u8::EXCLUDED);
             if let Some(seed) = self.shuffle {
-                Words::new(seed.stream("split/hold_out")).shuffle(&mut ids);
+                shuffle_ids(&mut ids, seed, "split/hold_out");
             }
             ids
         };

@@ -1,7 +1,7 @@
 //! K-fold: every row is validated on once, fold sizes differ by at most one.
 
 use crate::map::{Id, MAX_FOLDS, with_id};
-use crate::shuffle::Words;
+use crate::shuffle::shuffle_ids;
 use crate::{FoldMap, Rows, Spec, SplitError, Splitter};
 use firebrick_core::Seed;
 
@@ -70,7 +70,7 @@ impl Splitter for KFold {
         Ok(with_id!(self.k, I => {
             let mut ids = blocks::<I>(rows.n, self.k);
             if let Some(seed) = self.shuffle {
-                Words::new(seed.stream("split/k_fold")).shuffle(&mut ids);
+                shuffle_ids(&mut ids, seed, "split/k_fold");
             }
             FoldMap::new(self.k, ids, self.spec(), rows.fingerprint, warnings)
         }))

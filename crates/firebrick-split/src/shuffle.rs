@@ -4,7 +4,9 @@
 //! in batches lets the compiler use vector instructions. The result is word for word that of
 //! `Philox::shuffle`, which the tests check.
 
-use firebrick_core::Philox;
+use crate::ids::Id;
+use firebrick_core::{Philox, Seed};
+use rayon::prelude::*;
 
 /// Blocks made at once.
 const BATCH: usize = 16;
@@ -67,10 +69,57 @@ impl Words {
     }
 }
 
+/// Longer columns are dealt into buckets first, so that every swap stays within the cache.
+const IN_CACHE: usize = 1 << 20;
+
+/// Shuffles fold numbers uniformly under (seed, purpose).
+///
+/// Up to 2^20 of them as `Philox::shuffle` does. Beyond, each goes to a random one of at most 256 buckets, whose
+/// contents are then shuffled one by one, each from its own stream: uniform over all orders for any number of
+/// buckets, and the same on any number of threads. V. S. Rao 1961; M. Sandelius, "A simple randomization procedure",
+/// J. R. Stat. Soc. B 1962.
+pub(crate) fn shuffle_ids<I: Id>(ids: &mut [I], seed: Seed, purpose: &str) {
+    if ids.len() <= IN_CACHE {
+        Words::new(seed.stream(purpose)).shuffle(ids);
+        return;
+    }
+    let buckets = (ids.len() >> 18).next_power_of_two().min(256);
+    let mut words = Words::new(seed.stream(purpose));
+    let mut homes = vec![0u8; ids.len()];
+    let mut sizes = vec![0usize; buckets];
+    // A byte of the words for each item, the lowest first.
+    for four in homes.chunks_mut(4) {
+        for (home, byte) in four.iter_mut().zip(words.next().to_le_bytes()) {
+            *home = byte & (buckets - 1) as u8;
+            sizes[usize::from(*home)] += 1;
+        }
+    }
+    let mut cursors = vec![0usize; buckets];
+    for bucket in 1..buckets {
+        cursors[bucket] = cursors[bucket - 1] + sizes[bucket - 1];
+    }
+    let mut dealt = vec![I::new(0); ids.len()];
+    for (&id, home) in ids.iter().zip(homes) {
+        let cursor = &mut cursors[usize::from(home)];
+        dealt[*cursor] = id;
+        *cursor += 1;
+    }
+    let mut rest = dealt.as_mut_slice();
+    let mut parts = Vec::with_capacity(buckets);
+    for size in sizes {
+        let (part, behind) = rest.split_at_mut(size);
+        parts.push(part);
+        rest = behind;
+    }
+    parts.into_par_iter().enumerate().for_each(|(bucket, part)| {
+        Words::new(seed.child(bucket as u64).stream(purpose)).shuffle(part);
+    });
+    ids.copy_from_slice(&dealt);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firebrick_core::Seed;
 
     #[test]
     fn the_shuffle_is_that_of_the_generator() {
@@ -83,5 +132,46 @@ mod tests {
                 assert_eq!(ours, theirs, "n {n} seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn long_columns_are_permuted_alike_on_any_number_of_threads() {
+        let n = IN_CACHE + 12_345;
+        let start: Vec<u8> = (0..n).map(|row| (row * 5 / n) as u8).collect();
+        let shuffled = |threads| {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let mut ids = start.clone();
+            pool.install(|| shuffle_ids(&mut ids, Seed(3), "split/test"));
+            ids
+        };
+        let ids = shuffled(1);
+        assert!(ids == shuffled(2) && ids == shuffled(3));
+        let count = |ids: &[u8], id: u8| ids.iter().filter(|&&other| other == id).count();
+        // Each id as often as before, and in each eighth of the rows as often as chance has it: 40 cells, the
+        // 0.9999 quantile of chi-square with 28 degrees of freedom is 63.
+        let mut chi = 0.0;
+        for id in 0..5 {
+            assert_eq!(count(&ids, id), count(&start, id));
+            for eighth in ids.chunks(n.div_ceil(8)) {
+                let expected = eighth.len() as f64 / 5.0;
+                chi += (count(eighth, id) as f64 - expected).powi(2) / expected;
+            }
+        }
+        assert!(chi < 63.0, "{chi}");
+    }
+
+    #[test]
+    fn neighbours_in_long_columns_are_independent() {
+        // Pairs (i, i + 1) over 5 x 5 ids: 24 degrees of freedom at most, 0.9999 quantile 60.
+        let n = 2 * IN_CACHE;
+        let mut ids: Vec<u8> = (0..n).map(|row| (row * 5 / n) as u8).collect();
+        shuffle_ids(&mut ids, Seed(4), "split/test");
+        let mut counts = [0f64; 25];
+        ids.chunks_exact(2)
+            .for_each(|pair| counts[usize::from(pair[0]) * 5 + usize::from(pair[1])] += 1.0);
+        let expected = n as f64 / 50.0;
+        let chi: f64 = counts.iter().map(|count| (count - expected).powi(2) / expected).sum();
+        assert!(chi < 60.0, "{chi}");
     }
 }

@@ -3,9 +3,10 @@
 use crate::classes::Dense;
 use crate::kfold::check_k;
 use crate::map::{Id, with_id};
-use crate::shuffle::Words;
+use crate::shuffle::shuffle_ids;
 use crate::{FoldMap, Rows, Spec, SplitError, Splitter, Warning};
 use firebrick_core::Seed;
+use rayon::prelude::*;
 
 /// Splits into `k` folds with equal shares of every class.
 ///
@@ -81,10 +82,19 @@ pub(crate) fn deal<I: Id>(
         for part in 0..parts {
             scratch.resize(scratch.len() + counts(class, part), part_id(part));
         }
-        if let Some(seed) = shuffle {
-            let stream = seed.child(class as u64).stream("split/stratified");
-            Words::new(stream).shuffle(&mut scratch[start..]);
+    }
+    if let Some(seed) = shuffle {
+        let mut rest = scratch.as_mut_slice();
+        let mut segments = Vec::with_capacity(classes.len());
+        for &count in &classes.counts {
+            let (segment, behind) = rest.split_at_mut(count);
+            segments.push(segment);
+            rest = behind;
         }
+        // Each class has its own stream, so the number of threads does not show.
+        segments.into_par_iter().enumerate().for_each(|(class, segment)| {
+            shuffle_ids(segment, seed.child(class as u64), "split/stratified");
+        });
     }
     labels
         .iter()
