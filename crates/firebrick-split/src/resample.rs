@@ -163,7 +163,7 @@ fn keep(classes: &Dense, target: &Target, shares: &[f64]) -> Result<Vec<usize>, 
 /// Leaves out training rows until the classes follow `target`, as many rows kept as that allows.
 ///
 /// Within a class rows are drawn at random without replacement. `Uniform` keeps as many of each class as the
-/// rarest has. After leaving out negatives at rate `b`, correct probabilities with [`corrected_probability`].
+/// rarest has. After leaving out negatives at rate `b`, correct probabilities with [`crate::corrected_probability`].
 ///
 /// # Errors
 /// [`SplitError::LengthMismatch`], [`SplitError::NoRows`] (also when the target leaves none), a `ConfigError` for a label
