@@ -12,7 +12,7 @@ use std::fmt;
 use burn::backend::{Flex, flex::FlexTensor};
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)]
-use burn::backend::{NdArray, ndarray::NdArrayStorage, ndarray::NdArrayTensor};
+use burn::backend::{NdArray, ndarray::NdArrayTensor};
 
 /// The f32 elements of one tensor in host memory: contiguous, row-major, rank erased.
 ///
@@ -35,7 +35,7 @@ enum Inner {
     Flex(FlexTensor),
     #[cfg(feature = "ndarray")]
     #[allow(deprecated)]
-    NdArray(NdArrayStorage<f32>),
+    NdArray(NdArrayTensor),
     /// Keeps the type whole when no host back-end is compiled in; never made.
     #[cfg(not(any(feature = "flex", feature = "ndarray")))]
     None(std::convert::Infallible),
@@ -98,9 +98,9 @@ impl HostTensor {
                 };
                 drop(back);
                 let inner = if inner.view().is_standard_layout() {
-                    inner
+                    NdArrayTensor::F32(inner)
                 } else {
-                    NdArrayStorage::from_owned(
+                    NdArrayTensor::from(
                         inner.view().as_standard_layout().into_owned().into_shared(),
                     )
                 };
@@ -118,7 +118,7 @@ impl HostTensor {
             Inner::Flex(inner) => Tensor::from_primitive::<Flex>(inner),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)]
-            Inner::NdArray(inner) => Tensor::from_primitive::<NdArray>(NdArrayTensor::F32(inner)),
+            Inner::NdArray(inner) => Tensor::from_primitive::<NdArray>(inner),
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match never {},
         }
@@ -131,7 +131,10 @@ impl HostTensor {
             #[cfg(feature = "flex")]
             Inner::Flex(inner) => inner.layout().num_elements(),
             #[cfg(feature = "ndarray")]
-            Inner::NdArray(inner) => inner.len(),
+            Inner::NdArray(inner) => match inner {
+                NdArrayTensor::F32(inner) => inner.len(),
+                _ => 0,
+            },
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }
@@ -150,7 +153,10 @@ impl HostTensor {
             #[cfg(feature = "flex")]
             Inner::Flex(inner) => inner.layout().shape().to_vec(),
             #[cfg(feature = "ndarray")]
-            Inner::NdArray(inner) => inner.shape().to_vec(),
+            Inner::NdArray(inner) => match inner {
+                NdArrayTensor::F32(inner) => inner.shape().to_vec(),
+                _ => Vec::new(),
+            },
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }
@@ -163,7 +169,10 @@ impl HostTensor {
             #[cfg(feature = "flex")]
             Inner::Flex(inner) => inner.is_unique(),
             #[cfg(feature = "ndarray")]
-            Inner::NdArray(inner) => inner.is_unique(),
+            Inner::NdArray(inner) => match inner {
+                NdArrayTensor::F32(inner) => inner.is_unique(),
+                _ => false,
+            },
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }
@@ -176,7 +185,10 @@ impl HostTensor {
             #[cfg(feature = "flex")]
             Inner::Flex(inner) => inner.as_slice::<f32>().unwrap_or(&[]),
             #[cfg(feature = "ndarray")]
-            Inner::NdArray(inner) => inner.view().to_slice().unwrap_or(&[]),
+            Inner::NdArray(inner) => match inner {
+                NdArrayTensor::F32(inner) => inner.view().to_slice().unwrap_or(&[]),
+                _ => &[],
+            },
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }
@@ -205,12 +217,12 @@ impl HostTensor {
                 inner.try_storage_mut::<f32>()?.get_mut(start..start + n)
             }
             #[cfg(feature = "ndarray")]
-            Inner::NdArray(inner) => {
-                if !inner.is_unique() {
-                    return None;
+            Inner::NdArray(inner) => match inner {
+                NdArrayTensor::F32(inner) if inner.is_unique() => {
+                    inner.ensure_owned().as_slice_mut()
                 }
-                inner.ensure_owned().as_slice_mut()
-            }
+                _ => None,
+            },
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }
@@ -224,11 +236,9 @@ impl HostTensor {
             Inner::Flex(_) => Self(Inner::Flex(FlexTensor::zeros([0].into(), DType::F32))),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)]
-            Inner::NdArray(inner) => {
-                let none = inner.view().iter().take(0).copied().collect::<Vec<f32>>();
-                let bytes = burn::tensor::Bytes::from_elems(none);
-                NdArrayStorage::from_borrowed(bytes, [0])
-                    .map_or_else(|_| self.clone(), |none| Self(Inner::NdArray(none)))
+            Inner::NdArray(_) => {
+                let none = Tensor::<1>::zeros([0], &burn::tensor::Device::ndarray());
+                Self::take(none).unwrap_or_else(|_| self.clone())
             }
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
@@ -248,9 +258,12 @@ impl HostTensor {
             ))),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)]
-            Inner::NdArray(inner) => Self(Inner::NdArray(NdArrayStorage::from_owned(
-                inner.view().mapv(|_| 0.0).into_shared(),
-            ))),
+            Inner::NdArray(inner) => Self(Inner::NdArray(match inner {
+                NdArrayTensor::F32(inner) => {
+                    NdArrayTensor::from(inner.view().mapv(|_| 0f32).into_shared())
+                }
+                other => other.clone(),
+            })),
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match *never {},
         }

@@ -1,6 +1,6 @@
 //! Weight decay: its forms, and which parameters it applies to.
 
-use crate::elementwise::Around;
+use crate::recurrence::Around;
 use firebrick_backend::Role;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};

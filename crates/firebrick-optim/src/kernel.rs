@@ -1,6 +1,6 @@
 //! The fused pass: parameter, gradient and state are read once and written once, in parallel chunks.
 
-use crate::elementwise::{Around, Clock, DynRule, Rule, whole};
+use crate::recurrence::{Around, Clock, DynRule, Rule, whole};
 use firebrick_backend::host::HostTensor;
 
 /// Elements below which a pass is not split further. 32 Ki elements of Adam are 900 KB of traffic, about 50

@@ -1,15 +1,15 @@
 //! The module-level optimizer: all parameters of a module in one parallel pass.
 
-use crate::elementwise::{Around, Clock, DynRule, Elementwise};
+use crate::elementwise::Elementwise;
 use crate::error::OptimError;
+use crate::gather::{Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
-use crate::kernel;
-use crate::state::{RuleState, compute_dtype, fingerprint, reshaped};
+use crate::recurrence::DynRule;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId, ParamMapper};
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use firebrick_backend::host::{HostTensor, is_host};
+use firebrick_backend::host::HostTensor;
 use firebrick_backend::{Role, parameters};
 use firebrick_core::check;
 use rayon::prelude::*;
@@ -50,18 +50,18 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct FusedOptimizer {
-    groups: Vec<Group>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) entries: Vec<Entry>,
-    index: HashMap<ParamId, usize>,
-    round: u64,
+    pub(crate) index: HashMap<ParamId, usize>,
+    pub(crate) round: u64,
 }
 
 #[derive(Clone)]
-struct Group {
-    name: String,
-    members: ParamGroup,
-    optimizer: Elementwise,
-    lr_factor: f64,
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) members: ParamGroup,
+    pub(crate) optimizer: Elementwise,
+    pub(crate) lr_factor: f64,
 }
 
 /// What is kept for one parameter.
@@ -70,10 +70,10 @@ pub(crate) struct Entry {
     pub(crate) id: ParamId,
     pub(crate) path: String,
     pub(crate) shape: Vec<usize>,
-    group: usize,
-    decays: bool,
+    pub(crate) group: usize,
+    pub(crate) decays: bool,
     /// The last round in which it was stepped.
-    round: u64,
+    pub(crate) round: u64,
     pub(crate) state: State,
 }
 
@@ -267,304 +267,6 @@ impl fmt::Debug for FusedOptimizer {
             .field("groups", &groups)
             .field("parameters", &self.entries.len())
             .finish()
-    }
-}
-
-/// What a parameter was to autodiff.
-#[derive(Clone)]
-struct Context {
-    autodiff: bool,
-    require_grad: bool,
-    distributed: bool,
-    checkpointing: Option<burn::backend::GradientCheckpointingStrategy>,
-}
-
-impl Context {
-    fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
-        let autodiff = tensor.is_autodiff();
-        Self {
-            autodiff,
-            require_grad: tensor.is_require_grad(),
-            distributed: autodiff && tensor.is_distributed(),
-            checkpointing: tensor.gradient_checkpointing_strategy(),
-        }
-    }
-
-    fn restore<const D: usize>(&self, tensor: Tensor<D>, id: ParamId) -> Tensor<D> {
-        if !self.autodiff {
-            return tensor;
-        }
-        let mut tensor = Tensor::from_inner(tensor);
-        if let Some(strategy) = self.checkpointing {
-            tensor = tensor.with_gradient_checkpointing_strategy(strategy);
-        }
-        if self.require_grad {
-            tensor = tensor.require_grad();
-        }
-        if self.distributed { tensor.set_distributed(id) } else { tensor }
-    }
-}
-
-/// One parameter on its way through the pass.
-struct Work {
-    id: ParamId,
-    entry: usize,
-    rule: Arc<dyn DynRule>,
-    clock: Clock,
-    around: Around,
-    param: Option<HostTensor>,
-    grad: Option<HostTensor>,
-    slots: Vec<HostTensor>,
-    memory: Vec<f64>,
-    context: Context,
-    /// How many places of the module hold this parameter.
-    places: usize,
-}
-
-impl Work {
-    fn run(&mut self) {
-        if let (Some(param), Some(grad)) = (&mut self.param, self.grad.take()) {
-            let Self { rule, clock, around, memory, slots, .. } = self;
-            kernel::step_host(&**rule, clock, around, memory, param, &grad, slots);
-        }
-    }
-}
-
-/// Takes parameters, gradients and states out of the module, or steps them at once where there is no host storage.
-struct Gather<'a> {
-    optimizer: &'a mut FusedOptimizer,
-    lr: &'a ModuleLearningRate,
-    scale: f64,
-    grads: &'a mut GradientsParams,
-    work: Vec<Work>,
-    /// For each place of the module that was emptied, in order: its work.
-    order: Vec<usize>,
-    cursor: usize,
-    unknown: bool,
-    placeholder: Option<HostTensor>,
-}
-
-impl Gather<'_> {
-    /// Modules are walked in the same order every time, so the entry is nearly always the next one.
-    fn find(&mut self, id: ParamId) -> Option<usize> {
-        let next = self.optimizer.entries.get(self.cursor);
-        let at = if next.is_some_and(|entry| entry.id == id) {
-            self.cursor
-        } else {
-            *self.optimizer.index.get(&id)?
-        };
-        self.cursor = at + 1;
-        Some(at)
-    }
-
-    fn empty<const D: usize>(
-        &mut self,
-        id: ParamId,
-        mapper: ParamMapper<Tensor<D>>,
-        like: &HostTensor,
-        work: usize,
-    ) -> Param<Tensor<D>> {
-        self.order.push(work);
-        let placeholder = self.placeholder.get_or_insert_with(|| like.empty_like());
-        Param::from_mapped_value(id, placeholder.clone().give::<D>(), mapper)
-    }
-}
-
-impl ModuleMapper for Gather<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(at) = self.find(param.id) else {
-            self.unknown = true;
-            return param;
-        };
-        let entry = &mut self.optimizer.entries[at];
-        if entry.round == self.optimizer.round {
-            // A second place that holds a parameter of this step: it gets the same new value.
-            let Some(work) = self.work.iter().rposition(|work| work.id == param.id) else {
-                return param;
-            };
-            let Some(like) = self.work[work].param.as_ref().map(HostTensor::empty_like) else {
-                return param;
-            };
-            self.work[work].places += 1;
-            let (id, _, mapper) = param.consume();
-            return self.empty(id, mapper, &like, work);
-        }
-        let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
-        entry.round = self.optimizer.round;
-        let group = &self.optimizer.groups[entry.group];
-        let lr = self.lr.lr_from_param(entry.id, Some(&entry.path)) * group.lr_factor;
-        entry.state.time += 1;
-        let mut clock = Clock::new(lr, entry.state.time);
-        clock.decays = entry.decays;
-
-        let (id, tensor, mapper) = param.consume();
-        let context = Context::of(&tensor);
-        let mut tensor = tensor.inner();
-        let grad = grad.inner();
-        let device = grad.device();
-        if tensor.device() != device {
-            tensor = tensor.to_device(&device);
-        }
-        if let Slots::New = entry.state.slots {
-            entry.state.memory = group.optimizer.rule().memory();
-        }
-        let host = group.optimizer.fuses() && is_host(&tensor) && is_host(&grad);
-        if host && let Some(slots) = entry.state.slots.take_host(&group.optimizer, lr, &tensor) {
-            let around = group.optimizer.around(&clock, self.scale);
-            let memory = std::mem::take(&mut entry.state.memory);
-            let rule = group.optimizer.rule().clone();
-            match (HostTensor::take(tensor), HostTensor::take(grad)) {
-                (Ok(param), Ok(grad)) => {
-                    let like = param.empty_like();
-                    self.work.push(Work {
-                        id,
-                        entry: at,
-                        rule,
-                        clock,
-                        around,
-                        param: Some(param),
-                        grad: Some(grad),
-                        slots,
-                        memory,
-                        context,
-                        places: 1,
-                    });
-                    return self.empty(id, mapper, &like, self.work.len() - 1);
-                }
-                (param, _) => {
-                    let tensor = param.map_or_else(|tensor| tensor, HostTensor::give);
-                    entry.state.slots = Slots::Host(slots);
-                    return Param::from_mapped_value(id, context.restore(tensor, id), mapper);
-                }
-            }
-        }
-        let tensor = entry.state.step_line(&group.optimizer, &clock, self.scale, tensor, grad);
-        Param::from_mapped_value(id, context.restore(tensor, id), mapper)
-    }
-}
-
-/// Moves parameters to the point that is evaluated.
-struct Evaluate<'a>(&'a FusedOptimizer);
-
-impl ModuleMapper for Evaluate<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let entry = self.0.index.get(&param.id).and_then(|&at| self.0.entries.get(at));
-        let Some(entry) = entry.filter(|entry| entry.state.time > 0) else { return param };
-        let Some((slot, weight)) = self.0.rule_of(entry).evaluation() else { return param };
-        let Some(data) = entry.slots().into_iter().nth(slot) else { return param };
-        let (id, tensor, mapper) = param.consume();
-        let context = Context::of(&tensor);
-        let tensor = tensor.inner();
-        let (device, dtype) = (tensor.device(), tensor.dtype());
-        let other = Tensor::<D>::from_data(reshaped(data, tensor.shape()), (&device, dtype));
-        let point = tensor.clone() + (other - tensor) * weight;
-        Param::from_mapped_value(id, context.restore(point, id), mapper)
-    }
-}
-
-/// Puts the stepped parameters back.
-struct Return<'a> {
-    work: &'a mut [Work],
-    order: &'a [usize],
-    cursor: usize,
-}
-
-impl ModuleMapper for Return<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(work) = self.order.get(self.cursor).and_then(|&at| self.work.get_mut(at)) else {
-            return param;
-        };
-        if work.id != param.id {
-            return param;
-        }
-        self.cursor += 1;
-        work.places = work.places.saturating_sub(1);
-        let value = if work.places == 0 { work.param.take() } else { work.param.clone() };
-        let Some(value) = value else { return param };
-        let (id, _, mapper) = param.consume();
-        Param::from_mapped_value(id, work.context.restore(value.give::<D>(), id), mapper)
-    }
-}
-
-impl Slots {
-    /// The slots in host memory, flat; `None` when they are elsewhere.
-    fn take_host<const D: usize>(
-        &mut self,
-        optimizer: &Elementwise,
-        lr: f64,
-        like: &Tensor<D>,
-    ) -> Option<Vec<HostTensor>> {
-        if let Self::Host(slots) = self {
-            return Some(std::mem::take(slots));
-        }
-        self.settle(optimizer, lr, like);
-        let Self::Line(slots) = self else { return None };
-        if !slots.iter().all(is_host) {
-            return None;
-        }
-        Some(
-            std::mem::take(slots)
-                .into_iter()
-                .filter_map(|slot| HostTensor::take(slot).ok())
-                .collect(),
-        )
-    }
-
-    /// Brings the slots onto the device of `like` as flat tensors.
-    fn settle<const D: usize>(&mut self, optimizer: &Elementwise, lr: f64, like: &Tensor<D>) {
-        let device = like.device();
-        let dtype = compute_dtype(like.dtype());
-        let lines = match std::mem::take(self) {
-            Self::New => {
-                let rule = optimizer.rule();
-                let starts = rule.start(lr).into_iter().zip(rule.lengths(&like.shape().to_vec()));
-                starts.map(|(start, n)| Tensor::full([n], start, (&device, dtype))).collect()
-            }
-            Self::Saved(data) => {
-                let flat = |data: TensorData| {
-                    let dtype = data.dtype();
-                    let n = data.num_elements();
-                    Tensor::from_data(reshaped(data, [n]), (&device, dtype))
-                };
-                data.into_iter().map(flat).collect()
-            }
-            Self::Host(slots) => slots.into_iter().map(HostTensor::give::<1>).collect(),
-            Self::Line(slots) => slots,
-        };
-        let moved =
-            |slot: Tensor<1>| if slot.device() == device { slot } else { slot.to_device(&device) };
-        *self = Self::Line(lines.into_iter().map(moved).collect());
-    }
-}
-
-impl State {
-    /// Steps one parameter without the fused pass over the module.
-    fn step_line<const D: usize>(
-        &mut self,
-        optimizer: &Elementwise,
-        clock: &Clock,
-        scale: f64,
-        tensor: Tensor<D>,
-        grad: Tensor<D>,
-    ) -> Tensor<D> {
-        let shape = tensor.shape();
-        let n = shape.num_elements();
-        if n == 0 {
-            return tensor;
-        }
-        self.slots.settle(optimizer, clock.lr, &tensor);
-        let Slots::Line(slots) = std::mem::take(&mut self.slots) else { return tensor };
-        let mut state = RuleState::<D> {
-            time: self.time,
-            rule: fingerprint(optimizer.name()),
-            memory: std::mem::take(&mut self.memory),
-            shape: shape.to_vec(),
-            slots,
-        };
-        let new = optimizer.step_tensor(clock, scale, tensor, grad, &mut state);
-        self.memory = state.memory;
-        self.slots = Slots::Line(state.slots);
-        new
     }
 }
 

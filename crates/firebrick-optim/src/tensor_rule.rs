@@ -1,7 +1,7 @@
 //! Rules that look at a whole tensor at once: at its norm, at its rows and columns.
 
-use crate::elementwise::{Around, Clock, DynRule};
 use crate::kernel::Pass;
+use crate::recurrence::{Around, Clock, DynRule};
 use burn::tensor::Tensor;
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! A rule on a few numbers in f64: for references, and to draw trajectories.
 
-use crate::elementwise::{Clock, Elementwise};
+use crate::elementwise::Elementwise;
+use crate::recurrence::Clock;
 use crate::state::RuleState;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 

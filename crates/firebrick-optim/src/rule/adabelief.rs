@@ -13,7 +13,8 @@
 //! Decay is decoupled, as in the authors' code; its rectified variant is not offered.
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::ConfigError;

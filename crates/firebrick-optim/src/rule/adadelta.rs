@@ -16,7 +16,8 @@
 //! Defaults are PyTorch's, whose rate is 1; Keras has 1e-3 and rho 0.95.
 
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

@@ -13,7 +13,8 @@
 //! As PyTorch: epsilon inside the maximum; usual rate 2e-3.
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::ConfigError;

@@ -15,7 +15,8 @@
 //! `alpha` is 5 as in optax; the paper's runs have 8, its code 2. `warmup` is to be most of the run.
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

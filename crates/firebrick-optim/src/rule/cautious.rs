@@ -14,7 +14,8 @@
 use super::moments::Moments;
 use super::reduce::{adam, positive, take};
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise};
+use crate::elementwise::Elementwise;
+use crate::recurrence::Clock;
 use crate::tensor_rule::TensorRule;
 use crate::value::Value;
 use burn::config::Config;

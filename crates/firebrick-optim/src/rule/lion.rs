@@ -10,7 +10,8 @@
 //! X. Chen et al., "Symbolic discovery of optimization algorithms", 2023, arXiv 2302.06675. The usual rate is 1e-4.
 
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

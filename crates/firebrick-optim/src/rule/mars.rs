@@ -14,7 +14,8 @@
 use super::moments::Moments;
 use super::reduce::{adam, norm, take};
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise};
+use crate::elementwise::Elementwise;
+use crate::recurrence::Clock;
 use crate::tensor_rule::TensorRule;
 use burn::config::Config;
 use burn::tensor::Tensor;

@@ -1,6 +1,6 @@
 //! The two moments of Adam and the constants of their step, shared by the rules built on them.
 
-use crate::elementwise::Clock;
+use crate::recurrence::Clock;
 use crate::value::Value;
 use firebrick_core::{ConfigError, check};
 

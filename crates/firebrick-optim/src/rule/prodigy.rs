@@ -18,7 +18,8 @@
 
 use super::reduce::take;
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise};
+use crate::elementwise::Elementwise;
+use crate::recurrence::Clock;
 use crate::tensor_rule::TensorRule;
 use crate::value::Value;
 use burn::config::Config;

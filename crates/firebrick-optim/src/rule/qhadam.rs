@@ -10,7 +10,8 @@
 //! n2 = 1 are recommended, 1 and 1 give Adam.
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

@@ -15,7 +15,8 @@
 //! As PyTorch: threshold 5 where the paper says 4; epsilon before the correction.
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::ConfigError;

@@ -16,7 +16,8 @@
 //! # Differences
 //! As PyTorch. The usual rate is 1e-2.
 
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

@@ -18,7 +18,8 @@
 //! times that of scheduled SGD, 1 to 10 times that of AdamW.
 
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

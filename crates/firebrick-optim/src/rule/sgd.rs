@@ -18,7 +18,8 @@
 //! Defaults are PyTorch's. burn's own momentum has dampening 0.1.
 
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

@@ -10,7 +10,8 @@
 //! b = 0.965 and decoupled decay.
 
 use crate::decay::Decay;
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

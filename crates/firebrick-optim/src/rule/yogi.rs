@@ -12,7 +12,8 @@
 //! M. Zaheer et al., "Adaptive methods for nonconvex optimization", NeurIPS 2018; its epsilon, start and rate (1e-2).
 
 use super::moments::{Moments, Step};
-use crate::elementwise::{Clock, Elementwise, Rule};
+use crate::elementwise::Elementwise;
+use crate::recurrence::{Clock, Rule};
 use crate::value::Value;
 use burn::config::Config;
 use firebrick_core::{ConfigError, check};

@@ -1,0 +1,90 @@
+//! Where the numbers of a state lie, and how they get there.
+
+use crate::elementwise::Elementwise;
+use crate::module::{Slots, State};
+use crate::recurrence::Clock;
+use crate::state::{RuleState, compute_dtype, fingerprint, reshaped};
+use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::host::{HostTensor, is_host};
+
+impl Slots {
+    /// The slots in host memory, flat; `None` when they are elsewhere.
+    pub(crate) fn take_host<const D: usize>(
+        &mut self,
+        optimizer: &Elementwise,
+        lr: f64,
+        like: &Tensor<D>,
+    ) -> Option<Vec<HostTensor>> {
+        if let Self::Host(slots) = self {
+            return Some(std::mem::take(slots));
+        }
+        self.settle(optimizer, lr, like);
+        let Self::Line(slots) = self else { return None };
+        if !slots.iter().all(is_host) {
+            return None;
+        }
+        Some(
+            std::mem::take(slots)
+                .into_iter()
+                .filter_map(|slot| HostTensor::take(slot).ok())
+                .collect(),
+        )
+    }
+
+    /// Brings the slots onto the device of `like` as flat tensors.
+    fn settle<const D: usize>(&mut self, optimizer: &Elementwise, lr: f64, like: &Tensor<D>) {
+        let device = like.device();
+        let dtype = compute_dtype(like.dtype());
+        let lines = match std::mem::take(self) {
+            Self::New => {
+                let rule = optimizer.rule();
+                let starts = rule.start(lr).into_iter().zip(rule.lengths(&like.shape().to_vec()));
+                starts.map(|(start, n)| Tensor::full([n], start, (&device, dtype))).collect()
+            }
+            Self::Saved(data) => {
+                let flat = |data: TensorData| {
+                    let dtype = data.dtype();
+                    let n = data.num_elements();
+                    Tensor::from_data(reshaped(data, [n]), (&device, dtype))
+                };
+                data.into_iter().map(flat).collect()
+            }
+            Self::Host(slots) => slots.into_iter().map(HostTensor::give::<1>).collect(),
+            Self::Line(slots) => slots,
+        };
+        let moved =
+            |slot: Tensor<1>| if slot.device() == device { slot } else { slot.to_device(&device) };
+        *self = Self::Line(lines.into_iter().map(moved).collect());
+    }
+}
+
+impl State {
+    /// Steps one parameter without the fused pass over the module.
+    pub(crate) fn step_line<const D: usize>(
+        &mut self,
+        optimizer: &Elementwise,
+        clock: &Clock,
+        scale: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+    ) -> Tensor<D> {
+        let shape = tensor.shape();
+        let n = shape.num_elements();
+        if n == 0 {
+            return tensor;
+        }
+        self.slots.settle(optimizer, clock.lr, &tensor);
+        let Slots::Line(slots) = std::mem::take(&mut self.slots) else { return tensor };
+        let mut state = RuleState::<D> {
+            time: self.time,
+            rule: fingerprint(optimizer.name()),
+            memory: std::mem::take(&mut self.memory),
+            shape: shape.to_vec(),
+            slots,
+        };
+        let new = optimizer.step_tensor(clock, scale, tensor, grad, &mut state);
+        self.memory = state.memory;
+        self.slots = Slots::Line(state.slots);
+        new
+    }
+}
