@@ -4,6 +4,11 @@
 //! one slice, whatever its rank. A tensor that lives elsewhere, is of another type or belongs to autodiff comes
 //! back untouched. Copy-on-write is respected: nothing that somebody else still holds is ever written.
 
+#![cfg_attr(
+    feature = "ndarray",
+    allow(deprecated, reason = "burn marks burn-ndarray as deprecated; kept while 0.22 has it")
+)]
+
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Tensor};
 use std::fmt;

@@ -24,12 +24,12 @@ pub fn devices() -> Vec<Device> {
         let named = DeviceSpec::from_environment().and_then(|spec| spec.open());
         return vec![named.unwrap_or_else(|error| panic!("{error}"))];
     }
-    #[allow(unused_mut, reason = "stays empty without a host back-end")]
-    let mut devices = Vec::new();
-    #[cfg(feature = "flex")]
-    devices.push(Device::flex());
-    #[cfg(feature = "ndarray")]
-    #[expect(deprecated, reason = "kept while burn 0.22 has it")]
-    devices.push(Device::ndarray());
-    devices
+    [
+        #[cfg(feature = "flex")]
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        #[expect(deprecated, reason = "kept while burn 0.22 has it")]
+        Device::ndarray(),
+    ]
+    .into()
 }

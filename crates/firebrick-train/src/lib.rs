@@ -23,6 +23,7 @@ mod step;
 mod stop;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
+mod trainable;
 
 pub use average::{Averaging, EmaConfig, SwaConfig};
 pub use batches::{Batches, Labelled, TensorBatches};

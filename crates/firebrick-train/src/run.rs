@@ -7,11 +7,12 @@ use crate::judge::{Data, Judged, Numbers, mean, numbers, total};
 use crate::progress::Progress;
 use crate::rollback::Ring;
 use crate::step::window;
+use crate::trainable::trainable;
 use crate::{
     CheckpointError, EarlyStopping, EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome,
     Resumed, Source, TrainError, Warning,
 };
-use firebrick_backend::{ParameterInfo, Role, parameters};
+use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, History, Record, check, names};
 use firebrick_regularize::Penalty;
 use firebrick_stabilize::{Guard, Verdict};
@@ -88,16 +89,12 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
     /// Before any work when a configuration value is out of range, nothing is trainable, parameters are tied by
     /// clones, or a checkpoint does not fit; later when the loss cannot be differentiated, there is no batch, the
     /// data or the device fail, or the history or a checkpoint cannot be written.
-    pub fn run<M, S>(
+    pub fn run<M: Learn<Batch = S::Batch>, S: Source>(
         mut self,
         mut model: M,
         train: &S,
         validation: Option<&S>,
-    ) -> Result<Fitted<M>, TrainError>
-    where
-        M: Learn<Batch = S::Batch>,
-        S: Source,
-    {
+    ) -> Result<Fitted<M>, TrainError> {
         let data = Data { train, validation };
         let mut run = self.begin(&model, validation.is_some())?;
         model = self.resume(model, train, &mut run)?;
@@ -397,18 +394,6 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             self.tell(&Event::Warned(&warning), run);
         }
     }
-}
-
-/// Refuses a model without a trainable parameter, and one that holds a parameter twice.
-fn trainable(parameters: &[ParameterInfo]) -> Result<(), TrainError> {
-    let mut first = std::collections::HashMap::new();
-    for parameter in parameters.iter().filter(|parameter| parameter.trainable) {
-        if let Some(path) = first.insert(parameter.id, &parameter.path) {
-            let (first, second) = (path.clone(), parameter.path.clone());
-            return Err(TrainError::Tied { first, second });
-        }
-    }
-    if first.is_empty() { Err(TrainError::NothingToTrain) } else { Ok(()) }
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -61,7 +61,15 @@ macro_rules! input {
         })+
     };
 }
-input!(DataError, BackendError, ConfigError, SplitError);
+input!(DataError, BackendError, ConfigError);
+
+impl From<SplitError> for Failure {
+    /// The crate's advice names its methods; here it names the flag.
+    fn from(error: SplitError) -> Self {
+        Self::input(error.to_string().replace("`reopen(reason)`", "`--reopen REASON`"))
+    }
+}
+
 
 impl From<SelectError> for Failure {
     fn from(error: SelectError) -> Self {
