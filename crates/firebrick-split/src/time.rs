@@ -99,7 +99,11 @@ pub struct SlidingWindow {
     keep_partial: bool,
     unit: TimeUnit,
     interleaved: bool,
+    cap: u128,
 }
+
+/// Windows that are made unless more are asked for: 32 bytes each.
+const WINDOW_CAP: u128 = 1_000_000;
 
 impl SlidingWindow {
     /// Windows of `train` and `test` places.
@@ -114,6 +118,7 @@ impl SlidingWindow {
             keep_partial: false,
             unit: TimeUnit::Rows,
             interleaved: false,
+            cap: WINDOW_CAP,
         }
     }
 
@@ -121,6 +126,12 @@ impl SlidingWindow {
     #[must_use]
     pub fn with_gap(self, gap: u64) -> Self {
         Self { gap, ..self }
+    }
+
+    /// With more windows allowed than a million.
+    #[must_use]
+    pub fn with_cap(self, cap: u128) -> Self {
+        Self { cap, ..self }
     }
 
     /// With another distance from window to window.
@@ -285,11 +296,8 @@ impl Splitter for SlidingWindow {
         let before = before as u64;
         let last = n - before - least;
         let count = last / step + 1;
-        if u128::from(count) > crate::DEFAULT_CAP * 10_000 {
-            return Err(SplitError::TooManySplits {
-                count: count.into(),
-                cap: crate::DEFAULT_CAP * 10_000,
-            });
+        if u128::from(count) > self.cap {
+            return Err(SplitError::TooManySplits { count: count.into(), cap: self.cap });
         }
         let shift = if self.from_start { 0 } else { last % step };
         let windows = (0..count).map(|i| {
@@ -323,6 +331,20 @@ mod tests {
 
     fn lists(splits: &TimeSplits) -> Vec<(Vec<u32>, Vec<u32>)> {
         splits.iter().map(|split| (split.train.into_vec(), split.valid.into_vec())).collect()
+    }
+
+    #[test]
+    fn windows_without_number_are_refused_before_any_is_made() {
+        let times = [0, i64::MAX / 2];
+        let rows = Rows::new(2).with_times(&times);
+        let windows = SlidingWindow::new(1, 1).with_unit(TimeUnit::Values);
+        assert!(matches!(
+            windows.split(&rows),
+            Err(SplitError::TooManySplits { cap: WINDOW_CAP, .. })
+        ));
+        let ten = Rows::new(10);
+        assert!(SlidingWindow::new(1, 1).with_cap(9).split(&ten).is_ok());
+        assert!(SlidingWindow::new(1, 1).with_cap(8).split(&ten).is_err());
     }
 
     #[test]
