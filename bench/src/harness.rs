@@ -92,7 +92,6 @@ impl<'a> Case<'a> {
     }
 
     /// A peer in this process.
-    #[allow(dead_code, reason = "for areas with peers in Rust")]
     pub(crate) fn peer(mut self, name: &str, run: impl FnMut() -> Duration + 'a) -> Self {
         self.peers.push((name.to_owned(), Runner::Here(Box::new(run))));
         self

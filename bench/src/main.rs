@@ -4,10 +4,12 @@
 
 mod harness;
 mod machine;
+mod optim;
 mod python;
 mod quartiles;
 mod report;
 mod split;
+mod stabilize;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -40,8 +42,12 @@ struct Arguments {
 /// Every area is a module here; one with peers in Python has a script of the same name in `peers/`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Area {
+    /// Optimizers: one step over all parameters, against burn's own and torch's.
+    Optim,
     /// Splitting, against scikit-learn.
     Split,
+    /// The guards, clips and monitors between backward and step.
+    Stabilize,
 }
 
 fn main() -> ExitCode {
@@ -63,7 +69,9 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let (name, run): (&str, fn(&mut Harness) -> Result<(), BenchError>) = match arguments.area {
+        Area::Optim => ("optim", optim::run),
         Area::Split => ("split", split::run),
+        Area::Stabilize => ("stabilize", stabilize::run),
     };
     let filter = arguments.filter.clone();
     let mut bench =

@@ -99,7 +99,7 @@ impl Batcher<u32, Labelled<2>> for Rows {
 }
 
 fn optimizer() -> ModuleOptimizer {
-    AdamWConfig::new().init().expect("valid").into()
+    AdamWConfig::new().init().expect("valid")
 }
 
 fn schedule() -> CosineConfig {

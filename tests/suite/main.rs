@@ -1,5 +1,7 @@
 //! Tests that need more than one crate.
 
+#![allow(clippy::print_stdout, reason = "figures that a failing or curious reader wants to see")]
+
 mod backends;
 mod learner;
 mod net;

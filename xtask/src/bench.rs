@@ -25,7 +25,7 @@ Without an interpreter only the peers in Rust are measured.
 ";
 
 /// What the `bench` binary measures; it has the same list.
-const AREAS: &[&str] = &["split"];
+const AREAS: &[&str] = &["optim", "split", "stabilize"];
 const REQUIREMENTS: &str = "bench/peers/requirements.txt";
 /// The oldest Python for which the pinned packages exist.
 const OLDEST_PYTHON: (u32, u32) = (3, 11);

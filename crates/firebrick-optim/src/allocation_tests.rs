@@ -15,14 +15,22 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SIDE: usize = 1024;
 const BYTES: usize = SIDE * SIDE * 4;
 
-/// The least that one of several steps allocates; other tests, in their own threads, only add to it.
-fn least(mut step: impl FnMut()) -> usize {
-    let one = |_| {
+/// The least that one of several steps allocates; other tests, in their own threads, only add to it, so a count
+/// above `enough` is taken again while they may still be running.
+fn least(enough: usize, mut step: impl FnMut()) -> usize {
+    let mut least = usize::MAX;
+    for attempt in 0..1000 {
         let region = Region::new(ALLOCATOR);
         step();
-        region.change().bytes_allocated
-    };
-    (0..6).map(one).min().unwrap_or(0)
+        least = least.min(region.change().bytes_allocated);
+        if attempt >= 5 {
+            if least < enough {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+    least
 }
 
 fn layer() -> (Linear, Tensor<2>) {
@@ -65,9 +73,10 @@ fn after_the_first_step_nothing_that_grows_with_the_parameters() {
         };
         step(false);
         step(true);
-        let (fused, burn) = (least(|| step(false)), least(|| step(true)));
-        assert!(fused < BYTES / 8, "{}: {fused} bytes", card.name);
-        assert!(burn < BYTES / 8, "{} through burn: {burn} bytes", card.name);
+        let enough = BYTES / 8;
+        let (fused, burn) = (least(enough, || step(false)), least(enough, || step(true)));
+        assert!(fused < enough, "{}: {fused} bytes", card.name);
+        assert!(burn < enough, "{} through burn: {burn} bytes", card.name);
     }
 }
 
@@ -77,7 +86,7 @@ fn a_shared_parameter_costs_one_buffer() {
     let (layer, grad) = layer();
     let mut fused = rule.fused();
     let mut model = Some(layer);
-    let bytes = least(|| {
+    let bytes = least(BYTES + BYTES / 8, || {
         if let Some(layer) = model.take() {
             // As burn-train's Learner does: a clone lives through the step.
             let alive = layer.clone();

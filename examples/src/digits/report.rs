@@ -228,7 +228,7 @@ fn row(summary: &Summary, candidate: &CandidateSummary) -> String {
     let gap = gap.map_or("\u{2013}".into(), |(held, train)| points(held.mean - train.mean));
     let name = escape(&candidate.name);
     let name = match &candidate.disqualified {
-        Some(why) => format!("{name}<br><small>disqualified: {}</small>", escape(why)),
+        Some(why) => format!("{name}<br/><small>disqualified: {}</small>", escape(why)),
         None if chosen => format!("{name} (chosen)"),
         None => name,
     };
