@@ -140,10 +140,10 @@ fn row(
             .scale(1e9 / parameters as f64)
             .bytes(bytes(rule.slots().len()) * parameters as f64)
     };
+    let mut theirs = burns(card.name).map(|optimizer| (Bed::new(shapes), optimizer));
     let (mut ours, mut fused) = (Bed::new(shapes), rule.fused());
     let mut whole =
         case(name).ours(|| ours.step(false, |model, grads| fused.step(1e-3, model, grads)));
-    let mut theirs = burns(card.name).map(|optimizer| (Bed::new(shapes), optimizer));
     if let Some((bed, optimizer)) = &mut theirs {
         whole = whole
             .peer("burn", || bed.step(true, |model, grads| optimizer.step(1e-3, model, grads)));

@@ -399,7 +399,8 @@ mod tests {
         let loader = DataLoaderBuilder::new(Keep).batch_size(3).build(part.clone());
         assert_eq!(items(&*loader), [9, 1, 1, 4]);
         assert_eq!(part.slice(1..99).row_numbers(), [1, 1, 4]);
-        assert!(part.slice(7..3).is_empty());
+        let (from, to) = (7, 3);
+        assert!(part.slice(from..to).is_empty());
         assert!(Subset::new(data(10), vec![10]).is_err());
         assert_eq!(part.get_many(vec![3, 0]).expect("in memory"), [4, 9]);
     }

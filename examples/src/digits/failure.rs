@@ -70,7 +70,6 @@ impl From<SplitError> for Failure {
     }
 }
 
-
 impl From<SelectError> for Failure {
     fn from(error: SelectError) -> Self {
         match error {
