@@ -50,6 +50,9 @@ enum Area {
     Stabilize,
 }
 
+/// Measures one area.
+type Run = fn(&mut Harness) -> Result<(), BenchError>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match measure(&arguments) {
@@ -68,7 +71,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let (name, run): (&str, fn(&mut Harness) -> Result<(), BenchError>) = match arguments.area {
+    let (name, run): (&str, Run) = match arguments.area {
         Area::Optim => ("optim", optim::run),
         Area::Split => ("split", split::run),
         Area::Stabilize => ("stabilize", stabilize::run),
