@@ -28,7 +28,8 @@ use crate::outcome::{Context, Outcome, Summary};
 struct Arguments {
     /// The recorded cases.
     file: PathBuf,
-    /// The device: flex, ndarray, wgpu[:INDEX], cuda[:INDEX], remote:HOST:PORT; else what FIREBRICK_BACKEND names.
+    /// The device: flex, ndarray, wgpu, cuda, remote:HOST:PORT, with :INDEX for one of several; else what
+    /// FIREBRICK_BACKEND names.
     #[arg(long, value_name = "NAME")]
     backend: Option<DeviceSpec>,
     /// What the largest absolute difference may be; else each kind's own, which grows with the recorded values.

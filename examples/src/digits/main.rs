@@ -39,7 +39,7 @@ struct Cli {
     /// Trainings that run at once [default: one a core]; the result does not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// flex, ndarray, wgpu[:INDEX], cuda[:INDEX] or remote:HOST:PORT
+    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several
     #[arg(long, value_name = "NAME", env = ENVIRONMENT_VARIABLE, default_value = "flex")]
     backend: String,
     /// Tell which back-ends this build and this machine offer, and end
