@@ -13,7 +13,7 @@ pub trait Learn: Module {
     /// What one step is trained on.
     type Batch;
 
-    /// The mean loss over the batch, of shape [1], differentiable.
+    /// The mean loss over the batch, of shape `[1]`, differentiable.
     fn loss(&self, batch: Self::Batch) -> Tensor<1>;
 
     /// How well the model, in evaluation mode, does on the batch.
