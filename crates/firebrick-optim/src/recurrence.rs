@@ -29,7 +29,7 @@ impl Clock {
 ///
 /// The recurrence is one function over [`Value`]: the fused pass runs it on `f32`, other back-ends run it on
 /// tensors, references run it on `f64`. Weight decay, `maximize` and gradient scaling are not part of a rule:
-/// [`Elementwise`] applies them around it.
+/// [`Elementwise`](crate::Elementwise) applies them around it.
 ///
 /// ```
 /// use firebrick_optim::{Clock, Elementwise, Rule, Value};
