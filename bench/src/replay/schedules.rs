@@ -54,7 +54,7 @@ mod tests {
     fn an_unknown_name_or_keyword_is_unknown_and_a_bad_case_fails() {
         let unknown = json!({"name": "by_moon", "lr": 0.1, "lrs": [0.1]});
         assert_eq!(replay(&unknown, &on_flex(None)), Outcome::Unknown);
-        let keyword = json!({"name": "steplr", "hyper": {"moon": 1}, "lr": 0.1, "lrs": [0.1]});
+        let keyword = json!({"name": "steplr", "hyper": {"step_size": 2, "moon": 1}, "lr": 0.1, "lrs": [0.1]});
         assert_eq!(replay(&keyword, &on_flex(None)), Outcome::Unknown);
         for bad in [json!({"name": "steplr"}), json!({"name": "steplr", "lr": 0.1, "lrs": [0.1]})] {
             assert!(matches!(replay(&bad, &on_flex(None)), Outcome::Failed(_)), "{bad}");
