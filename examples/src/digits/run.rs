@@ -19,7 +19,7 @@ use firebrick::split::{
     Frozen, HoldOut, Ledger, Metrics, ModelDigest, Parts, RowHashes, Rows, Splitter,
     StratifiedKFold, TestReport,
 };
-use firebrick::train::Fitted;
+use firebrick::train::{Fitted, Outcome};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -216,10 +216,10 @@ fn fold(plan: &Plan, data: &Data, job: &Job<'_, Candidate>) -> Result<FoldScore,
 }
 
 fn sound(fitted: Fitted<Net>) -> Result<Fitted<Net>, Failure> {
+    if fitted.outcome == Outcome::Interrupted {
+        return Err(Failure::Interrupted { finished: 1, total: 1 });
+    }
     match failure(&fitted) {
-        Some(reason) if reason == "interrupted" => {
-            Err(Failure::Interrupted { finished: 1, total: 1 })
-        }
         Some(reason) => {
             Err(Failure::run(format!("the chosen candidate cannot be trained: {reason}")))
         }
