@@ -14,3 +14,4 @@ pub use firebrick_select as select;
 pub use firebrick_split as split;
 pub use firebrick_stabilize as stabilize;
 pub use firebrick_train as train;
+pub use firebrick_transfer as transfer;

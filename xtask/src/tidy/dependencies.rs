@@ -54,7 +54,7 @@ const RULES: &[Rule] = &[
     rule(REGULARIZE, &[CORE, BACKEND], Burn::Always),
     rule(STABILIZE, &[CORE, BACKEND], Burn::Always),
     rule(TRAIN, &[CORE, BACKEND, OPTIM, REGULARIZE, STABILIZE], Burn::Always),
-    rule(TRANSFER, &[CORE, TRAIN], Burn::Always),
+    rule(TRANSFER, &[CORE, BACKEND, OPTIM, REGULARIZE, STABILIZE, SPLIT, TRAIN], Burn::Always),
     rule(FACADE, EVERY_CRATE, Burn::Always),
     rule("firebrick-examples", SUPPORT, Burn::Always),
     rule("firebrick-tests", SUPPORT, Burn::Always),

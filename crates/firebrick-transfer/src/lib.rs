@@ -1,0 +1,4 @@
+//! Fine-tuning of pre-trained burn models.
+//!
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
