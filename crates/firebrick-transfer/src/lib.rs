@@ -2,3 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
+
+mod error;
+
+pub use error::TransferError;
