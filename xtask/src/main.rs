@@ -10,6 +10,7 @@ mod bench;
 mod cargo;
 mod check;
 mod failure;
+mod fetch;
 mod replay;
 mod smoke;
 mod tidy;
@@ -57,6 +58,12 @@ const COMMANDS: &[Command] = &[
         summary: "runs recorded cases of other libraries",
         help: replay::HELP,
         run: replay::run,
+    },
+    Command {
+        name: "fetch",
+        summary: "pre-trained weights for the examples, into a cache",
+        help: fetch::HELP,
+        run: fetch::run,
     },
     Command {
         name: "smoke",

@@ -4,5 +4,6 @@
 #![warn(missing_docs)]
 
 mod error;
+pub mod load;
 
 pub use error::TransferError;

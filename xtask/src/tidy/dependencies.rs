@@ -203,7 +203,7 @@ mod tests {
             (SPLIT, on(SELECT), "it may depend on firebrick-core"),
             (CORE, on(BACKEND), "on no crate of the workspace"),
             (DIAGNOSE, on(TRAIN), "may not depend"),
-            (TRANSFER, on(OPTIM), "may not depend"),
+            (TRANSFER, on(SELECT), "may not depend"),
             (SELECT, on(TRAIN), "behind a feature only"),
             (SELECT, dev(TRAIN), "behind a feature only"),
             (TRAIN, on(FACADE), "may not depend"),
