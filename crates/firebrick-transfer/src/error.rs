@@ -1,5 +1,6 @@
 //! What can go wrong in this crate.
 
+use crate::score::ScoreError;
 use burn::tensor::TensorReadError;
 use firebrick_core::ConfigError;
 use firebrick_optim::OptimError;
@@ -22,6 +23,9 @@ pub enum TransferError {
     /// Weights cannot be drawn or statistics measured.
     #[error(transparent)]
     Stabilize(#[from] StabilizeError),
+    /// Features or labels cannot be scored or fitted.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
     /// The device failed to answer.
     #[error("the device cannot be read: {0:?}")]
     Read(TensorReadError),

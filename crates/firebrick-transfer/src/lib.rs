@@ -3,7 +3,10 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+pub mod advise;
 mod error;
 pub mod load;
+pub mod probe;
+pub mod score;
 
 pub use error::TransferError;

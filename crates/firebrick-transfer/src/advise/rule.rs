@@ -1,0 +1,184 @@
+//! The survey's table of four cells, and its revision.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A way to fine-tune, as the rules know them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tuning {
+    /// A new head on frozen features.
+    HeadOnly,
+    /// The first layers frozen, the rest trained on.
+    FreezeFirst,
+    /// All layers from the source weights.
+    Full,
+    /// The head first, then all layers from there.
+    LpFt,
+    /// All layers from fresh weights.
+    Scratch,
+}
+
+impl Tuning {
+    /// All, the cheaper first.
+    pub const ALL: [Self; 5] =
+        [Self::HeadOnly, Self::FreezeFirst, Self::Full, Self::LpFt, Self::Scratch];
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::HeadOnly => "head only",
+            Self::FreezeFirst => "freeze first",
+            Self::Full => "full",
+            Self::LpFt => "probe, then all",
+            Self::Scratch => "scratch",
+        })
+    }
+}
+
+/// A cell of the survey's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cell {
+    /// Few samples, similar data.
+    FewSimilar,
+    /// Few samples, other data.
+    FewDifferent,
+    /// Many samples, other data.
+    ManyDifferent,
+    /// Many samples, similar data.
+    ManySimilar,
+}
+
+impl Cell {
+    /// The four, few before many.
+    pub const ALL: [Self; 4] =
+        [Self::FewSimilar, Self::FewDifferent, Self::ManyDifferent, Self::ManySimilar];
+
+    /// The cell of two answers.
+    #[must_use]
+    pub fn of(few: bool, similar: bool) -> Self {
+        match (few, similar) {
+            (true, true) => Self::FewSimilar,
+            (true, false) => Self::FewDifferent,
+            (false, false) => Self::ManyDifferent,
+            (false, true) => Self::ManySimilar,
+        }
+    }
+
+    /// What the table says: the head alone; freeze the first layers; from scratch; all from the source weights.
+    #[must_use]
+    pub fn survey(self) -> Tuning {
+        match self {
+            Self::FewSimilar => Tuning::HeadOnly,
+            Self::FewDifferent => Tuning::FreezeFirst,
+            Self::ManyDifferent => Tuning::Scratch,
+            Self::ManySimilar => Tuning::Full,
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::FewSimilar => "few and similar",
+            Self::FewDifferent => "few and not similar",
+            Self::ManyDifferent => "many and not similar",
+            Self::ManySimilar => "many and similar",
+        })
+    }
+}
+
+/// The survey's table as it stands: two borders, four cells, one recipe each, never in doubt.
+///
+/// ```
+/// use firebrick_transfer::advise::{QuadrantRule, Tuning};
+///
+/// let rule = QuadrantRule::default();
+/// assert_eq!(rule.choose(5.0, 0.6), Tuning::HeadOnly);
+/// assert_eq!(rule.choose(150.0, 0.0), Tuning::Scratch);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QuadrantRule {
+    /// Samples per class up to which they are few.
+    pub few_per_class: f64,
+    /// Lift of the source features above which the data are similar.
+    pub similar_above: f64,
+}
+
+impl Default for QuadrantRule {
+    fn default() -> Self {
+        Self { few_per_class: 20.0, similar_above: 0.25 }
+    }
+}
+
+impl QuadrantRule {
+    /// The cell of these data.
+    #[must_use]
+    pub fn cell(&self, per_class: f64, lift: f64) -> Cell {
+        Cell::of(per_class <= self.few_per_class, lift > self.similar_above)
+    }
+
+    /// The recipe of that cell.
+    #[must_use]
+    pub fn choose(&self, per_class: f64, lift: f64) -> Tuning {
+        self.cell(per_class, lift).survey()
+    }
+}
+
+/// The rule that measurements left of the table: probe, then all; from scratch where many samples meet a source that
+/// does not help; the head alone where few samples meet one that helps a lot, for it ties there and costs least.
+///
+/// ```
+/// use firebrick_transfer::advise::{RevisedRule, Tuning};
+///
+/// let rule = RevisedRule::default();
+/// assert_eq!(rule.choose(20.0, 0.3), Tuning::LpFt);
+/// assert_eq!(rule.choose(150.0, 0.1), Tuning::Scratch);
+/// assert_eq!(rule.choose(5.0, 0.6), Tuning::HeadOnly);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RevisedRule {
+    /// Samples per class up to which they are few.
+    pub few_per_class: f64,
+    /// Samples per class from which they are many.
+    pub many_per_class: f64,
+    /// With few: lift above which the head is enough.
+    pub head_above: f64,
+    /// With many: lift below which the source is left.
+    pub scratch_below: f64,
+    /// With fewer than many: lift below which the source is left; none for never.
+    pub few_scratch_below: Option<f64>,
+}
+
+impl Default for RevisedRule {
+    fn default() -> Self {
+        Self {
+            few_per_class: 20.0,
+            many_per_class: 150.0,
+            head_above: 0.45,
+            scratch_below: 0.2,
+            few_scratch_below: None,
+        }
+    }
+}
+
+impl RevisedRule {
+    /// The recipe for these data.
+    #[must_use]
+    pub fn choose(&self, per_class: f64, lift: f64) -> Tuning {
+        let below = if per_class >= self.many_per_class {
+            Some(self.scratch_below)
+        } else {
+            self.few_scratch_below
+        };
+        if below.is_some_and(|below| lift < below) {
+            Tuning::Scratch
+        } else if per_class <= self.few_per_class && lift > self.head_above {
+            Tuning::HeadOnly
+        } else {
+            Tuning::LpFt
+        }
+    }
+}
