@@ -7,7 +7,7 @@ use firebrick::prelude::*;
 use firebrick::regularize::L2Config;
 
 /// Loss of every step, and the weights after the last.
-fn train(device: &Device) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn train(device: &Device) -> (Vec<f64>, Vec<f64>) {
     let device = device.clone().autodiff();
     let train = TensorBatches::new(data(160, &device), 32, Seed(5)).expect("valid");
     let config = FitConfig::new(20).with_progress(false).with_record_every(1);

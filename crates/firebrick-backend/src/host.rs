@@ -9,10 +9,15 @@
     allow(deprecated, reason = "burn marks burn-ndarray as deprecated; kept while 0.22 has it")
 )]
 
-use burn::backend::DispatchDevice;
+use burn::backend::{
+    DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
+    GradientCheckpointingStrategy,
+};
 use burn::tensor::{DType, Tensor};
 use std::fmt;
 
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+use burn::backend::{Autodiff, AutodiffBackend, BackendTensor};
 #[cfg(feature = "flex")]
 use burn::backend::{Flex, flex::FlexTensor};
 #[cfg(feature = "ndarray")]
@@ -44,6 +49,14 @@ enum Inner {
     /// Keeps the type whole when no host back-end is compiled in; never made.
     #[cfg(not(any(feature = "flex", feature = "ndarray")))]
     None(std::convert::Infallible),
+}
+
+/// What a tensor that was opened was to autodiff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracking {
+    /// `None` outside autodiff.
+    strategy: Option<GradientCheckpointingStrategy>,
+    require_grad: bool,
 }
 
 /// Which host back-end holds a tensor.
@@ -85,34 +98,86 @@ impl HostTensor {
     /// Gives the tensor back, untouched, when it is not on flex or ndarray, not f32, or belongs to autodiff.
     #[allow(clippy::result_large_err)] // the error is the argument itself
     pub fn take<const D: usize>(tensor: Tensor<D>) -> Result<Self, Tensor<D>> {
-        match place(&tensor) {
+        if tensor.dtype() != DType::F32 {
+            return Err(tensor);
+        }
+        let DispatchTensor { kind, autodiff } = tensor.into_dispatch();
+        let back = match autodiff {
+            DispatchAutodiffContext::Disabled => match Self::open(kind) {
+                Ok(host) => return Ok(host),
+                Err(kind) => kind,
+            },
+            DispatchAutodiffContext::Enabled(_) => kind,
+        };
+        Err(Tensor::from_dispatch(DispatchTensor { kind: back, autodiff }))
+    }
+
+    /// Opens `tensor` as [`take`](Self::take) does, out of autodiff too: for a parameter that is to come back, with new
+    /// elements, as a leaf of its own by [`give_tracked`](Self::give_tracked).
+    ///
+    /// # Errors
+    /// Gives the tensor back, untouched, when it is not on flex or ndarray, or not f32.
+    #[allow(clippy::result_large_err)] // the error is the argument itself
+    pub fn take_tracked<const D: usize>(tensor: Tensor<D>) -> Result<(Self, Tracking), Tensor<D>> {
+        if tensor.dtype() != DType::F32 {
+            return Err(tensor);
+        }
+        let require_grad = tensor.is_require_grad();
+        let DispatchTensor { kind, autodiff } = tensor.into_dispatch();
+        let opened = match autodiff {
+            DispatchAutodiffContext::Disabled => Self::open(kind).map(|host| (host, None)),
+            DispatchAutodiffContext::Enabled(strategy) => {
+                Self::open_tracked(kind).map(|host| (host, Some(strategy)))
+            }
+        };
+        match opened {
+            Ok((host, strategy)) => Ok((host, Tracking { strategy, require_grad })),
+            Err(kind) => Err(Tensor::from_dispatch(DispatchTensor { kind, autodiff })),
+        }
+    }
+
+    #[allow(clippy::result_large_err)] // the error is the argument itself
+    fn open(kind: DispatchTensorKind) -> Result<Self, DispatchTensorKind> {
+        match kind {
             #[cfg(feature = "flex")]
-            Place::Flex => {
-                let back = tensor.clone();
-                let Ok(inner) = tensor.try_into_primitive::<Flex>() else { return Err(back) };
-                drop(back);
-                let inner = if inner.is_contiguous() { inner } else { inner.to_contiguous() };
-                Ok(Self(Inner::Flex(inner)))
+            DispatchTensorKind::Flex(BackendTensor::Float(inner)) => Ok(Self::flex(inner)),
+            #[cfg(feature = "ndarray")]
+            DispatchTensorKind::NdArray(BackendTensor::Float(inner)) => Ok(Self::nd_array(inner)),
+            other => Err(other),
+        }
+    }
+
+    #[allow(clippy::result_large_err)] // the error is the argument itself
+    fn open_tracked(kind: DispatchTensorKind) -> Result<Self, DispatchTensorKind> {
+        let DispatchTensorKind::Autodiff(inner) = kind else { return Err(kind) };
+        match *inner {
+            #[cfg(feature = "flex")]
+            DispatchTensorKind::Flex(BackendTensor::Autodiff(inner)) => {
+                Ok(Self::flex(inner.into_primitive()))
             }
             #[cfg(feature = "ndarray")]
-            #[allow(deprecated)]
-            Place::NdArray => {
-                let back = tensor.clone();
-                let Ok(NdArrayTensor::F32(inner)) = tensor.try_into_primitive::<NdArray>() else {
-                    return Err(back);
-                };
-                drop(back);
-                let inner = if inner.view().is_standard_layout() {
-                    NdArrayTensor::F32(inner)
-                } else {
-                    NdArrayTensor::from(
-                        inner.view().as_standard_layout().into_owned().into_shared(),
-                    )
-                };
-                Ok(Self(Inner::NdArray(inner)))
+            DispatchTensorKind::NdArray(BackendTensor::Autodiff(inner)) => {
+                Ok(Self::nd_array(inner.into_primitive()))
             }
-            Place::Elsewhere => Err(tensor),
+            other => Err(DispatchTensorKind::Autodiff(Box::new(other))),
         }
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(inner: FlexTensor) -> Self {
+        Self(Inner::Flex(if inner.is_contiguous() { inner } else { inner.to_contiguous() }))
+    }
+
+    /// The elements are f32: the caller has asked for the type.
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)]
+    fn nd_array(inner: NdArrayTensor) -> Self {
+        Self(Inner::NdArray(match inner {
+            NdArrayTensor::F32(inner) if !inner.view().is_standard_layout() => {
+                NdArrayTensor::from(inner.view().as_standard_layout().into_owned().into_shared())
+            }
+            other => other,
+        }))
     }
 
     /// The tensor of these elements, without a copy; `D` is the rank of the tensor that was taken.
@@ -127,6 +192,33 @@ impl HostTensor {
             #[cfg(not(any(feature = "flex", feature = "ndarray")))]
             Inner::None(never) => match never {},
         }
+    }
+
+    /// As [`give`](Self::give), into autodiff as a new leaf where the tensor that was taken belonged to it.
+    #[must_use]
+    pub fn give_tracked<const D: usize>(self, tracking: Tracking) -> Tensor<D> {
+        let Some(strategy) = tracking.strategy else { return self.give() };
+        let kind: DispatchTensorKind = match self.0 {
+            #[cfg(feature = "flex")]
+            Inner::Flex(inner) => {
+                let leaf = <Autodiff<Flex> as AutodiffBackend>::from_inner(inner);
+                let leaf = if tracking.require_grad { leaf.require_grad() } else { leaf };
+                DispatchTensorKind::Flex(BackendTensor::Autodiff(leaf))
+            }
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated)]
+            Inner::NdArray(inner) => {
+                let leaf = <Autodiff<NdArray> as AutodiffBackend>::from_inner(inner);
+                let leaf = if tracking.require_grad { leaf.require_grad() } else { leaf };
+                DispatchTensorKind::NdArray(BackendTensor::Autodiff(leaf))
+            }
+            #[cfg(not(any(feature = "flex", feature = "ndarray")))]
+            Inner::None(never) => match never {},
+        };
+        Tensor::from_dispatch(DispatchTensor {
+            kind: DispatchTensorKind::Autodiff(Box::new(kind)),
+            autodiff: DispatchAutodiffContext::Enabled(strategy),
+        })
     }
 
     /// Number of elements.
@@ -355,6 +447,35 @@ mod tests {
         let back = HostTensor::take(tracked).expect_err("autodiff");
         assert!(back.is_require_grad());
         assert!(is_host(&back.inner()));
+    }
+
+    #[test]
+    fn a_parameter_leaves_autodiff_and_comes_back_as_a_leaf() {
+        use burn::backend::GradientCheckpointingStrategy::Balanced;
+        for device in devices() {
+            let plain = Tensor::<2>::from_floats([[1., 2.], [3., 4.]], &device);
+            let leaf = Tensor::from_inner(plain.clone())
+                .with_gradient_checkpointing_strategy(Balanced)
+                .require_grad();
+            drop(plain);
+            let (mut host, tracking) = HostTensor::take_tracked(leaf).expect("host tensor");
+            host.unique_slice().expect("nobody else holds it")[0] = 5.0;
+            let leaf: Tensor<2> = host.give_tracked(tracking);
+            assert!(leaf.is_require_grad());
+            assert_eq!(leaf.gradient_checkpointing_strategy(), Some(Balanced));
+            let grads = leaf.clone().square().sum().backward();
+            assert_eq!(values(leaf.grad(&grads).expect("a leaf")), [10., 4., 6., 8.]);
+            // Frozen, and outside autodiff.
+            let frozen = Tensor::from_inner(leaf.inner());
+            let (host, tracking) = HostTensor::take_tracked(frozen).expect("host tensor");
+            let frozen: Tensor<2> = host.clone().give_tracked(tracking);
+            assert!(frozen.is_autodiff() && !frozen.is_require_grad());
+            let (host, tracking) = HostTensor::take_tracked(host.give::<2>()).expect("host");
+            assert!(!host.give_tracked::<2>(tracking).is_autodiff());
+        }
+        let half = Tensor::<1>::ones([2], (&Device::flex().autodiff(), DType::F16)).require_grad();
+        let back = HostTensor::take_tracked(half).expect_err("f16");
+        assert!(back.is_require_grad() && back.dtype() == DType::F16);
     }
 
     #[test]

@@ -13,4 +13,4 @@ pub mod testing;
 pub use capability::{Capability, capabilities, capability_table};
 pub use error::BackendError;
 pub use parameter::{ParameterInfo, PathStack, Role, parameters, trainable_elements};
-pub use spec::{Backend, DeviceSpec, ENVIRONMENT_VARIABLE};
+pub use spec::{Backend, DeviceSpec, ENVIRONMENT_VARIABLE, TOKEN_VARIABLE};

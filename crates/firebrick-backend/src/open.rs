@@ -54,10 +54,14 @@ impl DeviceSpec {
                 } else {
                     format!("ws://{address}")
                 };
-                burn::remote::RemoteHost::websocket(&url)
-                    .devices()
-                    .map_err(|error| self.unavailable(format!("{error:?}")))?
-                    .into_vec()
+                let host = burn::remote::RemoteHost::websocket(&url);
+                match self.token() {
+                    Some(token) => host.with_credential(token),
+                    None => host,
+                }
+                .devices()
+                .map_err(|error| self.unavailable(format!("{error:?}")))?
+                .into_vec()
             }
             #[allow(unreachable_patterns, reason = "which arms exist depends on the features")]
             backend => return Err(BackendError::NotCompiled { backend }),

@@ -8,6 +8,10 @@ use std::str::FromStr;
 /// The environment variable that [`DeviceSpec::from_environment`] reads.
 pub const ENVIRONMENT_VARIABLE: &str = "FIREBRICK_BACKEND";
 
+/// The environment variable with the token that a remote server's authorizer asks for, unless
+/// [`DeviceSpec::with_token`] gives one. It stands in no name of a device, so that it gets into no log and no report.
+pub const TOKEN_VARIABLE: &str = "FIREBRICK_REMOTE_TOKEN";
+
 /// The back-ends that firebrick knows by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,13 +102,24 @@ pub struct DeviceSpec {
     backend: Backend,
     index: Option<usize>,
     address: Option<String>,
+    token: Option<Token>,
+}
+
+/// A secret: it is compared, and shown to nobody.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 impl DeviceSpec {
     /// The default device of `backend`; a remote one needs an address and so is parsed from text.
     #[must_use]
     pub fn new(backend: Backend) -> Self {
-        Self { backend, index: None, address: None }
+        Self { backend, index: None, address: None, token: None }
     }
 
     /// What the environment variable `FIREBRICK_BACKEND` names, or `flex` where it is unset or empty.
@@ -138,6 +153,21 @@ impl DeviceSpec {
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
+
+    /// The same device, with the token that its server asks for; other back-ends ignore it. It is neither printed nor
+    /// serialized.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token(token.into()));
+        self
+    }
+
+    /// The token that was given, or else what `FIREBRICK_REMOTE_TOKEN` holds.
+    #[cfg(feature = "remote")]
+    pub(crate) fn token(&self) -> Option<String> {
+        let given = self.token.as_ref().map(|token| token.0.clone());
+        given.or_else(|| std::env::var(TOKEN_VARIABLE).ok()).filter(|token| !token.is_empty())
+    }
 }
 
 impl FromStr for DeviceSpec {
@@ -169,9 +199,9 @@ impl FromStr for DeviceSpec {
             if address.is_empty() {
                 return Err(BackendError::Address);
             }
-            return Ok(Self { backend, index, address: Some(address.to_owned()) });
+            return Ok(Self { backend, index, address: Some(address.to_owned()), token: None });
         }
-        Ok(Self { backend, index: rest.map(number).transpose()?, address: None })
+        Ok(Self { backend, index: rest.map(number).transpose()?, address: None, token: None })
     }
 }
 
@@ -217,6 +247,14 @@ mod tests {
             assert_eq!(text.parse::<DeviceSpec>().expect(text).to_string(), text);
         }
         assert_eq!(" Flex ".parse(), Ok(DeviceSpec::new(Backend::Flex)));
+    }
+
+    #[test]
+    fn a_token_is_shown_to_nobody() {
+        let spec: DeviceSpec = "remote:host:80".parse().expect("valid");
+        let secret = spec.with_token("sesame");
+        assert_eq!(secret.to_string(), "remote:host:80");
+        assert!(!format!("{secret:?}").contains("sesame"));
     }
 
     #[test]
