@@ -28,6 +28,8 @@ pub enum Decay {
     Cautious(f64),
     /// `p /= 1 + lr wd` after the step (Adan, 2208.06677).
     Proximal(f64),
+    /// `p *= 1 - lr wd` after the step (LaProp, SOAP).
+    Late(f64),
     /// The rule applies this strength in its own formula.
     Inner(f64),
 }
@@ -40,6 +42,7 @@ impl Decay {
             | Self::Decoupled(strength)
             | Self::Cautious(strength)
             | Self::Proximal(strength)
+            | Self::Late(strength)
             | Self::Inner(strength) => check::non_negative("weight_decay", strength).map(drop),
             Self::Independent { weight_decay, base_lr } => {
                 check::non_negative("weight_decay", weight_decay)?;
@@ -57,6 +60,7 @@ impl Decay {
             | Self::Decoupled(strength)
             | Self::Cautious(strength)
             | Self::Proximal(strength)
+            | Self::Late(strength)
             | Self::Inner(strength) => strength,
             Self::Independent { weight_decay, .. } => weight_decay,
         }
@@ -66,6 +70,7 @@ impl Decay {
         match *self {
             Self::None | Self::Inner(_) => around,
             Self::Proximal(strength) => Around { after: 1.0 / (1.0 + lr * strength), ..around },
+            Self::Late(strength) => Around { after: 1.0 - lr * strength, ..around },
             Self::Coupled(strength) => Around { l2: strength, ..around },
             Self::Decoupled(strength) => Around { keep: 1.0 - lr * strength, ..around },
             Self::Independent { weight_decay, base_lr } => {

@@ -3,12 +3,13 @@
 use crate::decay::{Decay, DecayOn};
 use crate::kernel;
 use crate::recurrence::{Around, Clock, Counted, DynRule, Rule};
+use crate::reducing::{Reduced, ReducingRule};
 use crate::state::RuleState;
 use crate::tensor_rule::{TensorRule, Whole};
 use burn::module::Module;
 use burn::optim::{LearningRate, ModuleOptimizer, Optimizer};
 use burn::tensor::{DType, Device, FloatDType, Shape, Tensor};
-use firebrick_backend::host::HostTensor;
+use firebrick_backend::host::{HostTensor, is_host};
 use firebrick_core::ConfigError;
 use std::sync::Arc;
 
@@ -71,7 +72,19 @@ impl Elementwise {
         }
     }
 
-    /// Whether each element is stepped by itself; the fused pass runs such rules alone.
+    /// The optimizer of a rule that needs sums over a tensor first, without weight decay.
+    #[must_use]
+    pub fn reducing<R: ReducingRule<N, S>, const N: usize, const S: usize>(rule: R) -> Self {
+        Self {
+            rule: Arc::new(Reduced::<R, N, S>(rule)),
+            decay: Decay::None,
+            decay_on: DecayOn::Weights,
+            maximize: false,
+            fuse: true,
+        }
+    }
+
+    /// Whether each element is stepped by itself.
     #[must_use]
     pub fn is_elementwise(&self) -> bool {
         self.rule.is_elementwise()
@@ -112,7 +125,7 @@ impl Elementwise {
     /// Whether host tensors take the fused pass (the default) or tensor operations as everywhere else.
     #[must_use]
     pub fn with_fused_pass(mut self, fuse: bool) -> Self {
-        self.fuse = fuse && self.rule.is_elementwise();
+        self.fuse = fuse && self.rule.has_pass();
         self
     }
 
@@ -221,12 +234,13 @@ impl Elementwise {
         grad: Tensor<D>,
         state: &mut RuleState<D>,
     ) -> Result<Tensor<D>, (Tensor<D>, Tensor<D>)> {
-        use firebrick_backend::host::is_host;
-        if !is_host(&tensor) || !is_host(&grad) || !state.slots.iter().all(is_host) {
+        if !state.slots.iter().all(is_host) {
             return Err((tensor, grad));
         }
-        let back = grad.clone();
-        let mut param = HostTensor::take(tensor).map_err(|tensor| (tensor, back))?;
+        let mut param = match HostTensor::take(tensor) {
+            Ok(param) => param,
+            Err(tensor) => return Err((tensor, grad)),
+        };
         let grad = match HostTensor::take(grad) {
             Ok(grad) => grad,
             Err(grad) => return Err((param.give(), grad)),

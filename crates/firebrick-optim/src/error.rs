@@ -49,6 +49,14 @@ pub enum OptimError {
         /// The names there are.
         known: String,
     },
+    /// A keyword that an optimizer does not have.
+    #[error("`{name}` has no hyper-parameter `{keyword}`")]
+    UnknownKeyword {
+        /// The optimizer.
+        name: String,
+        /// As given.
+        keyword: String,
+    },
     /// A configuration in JSON that does not fit.
     #[error("the configuration of `{name}` does not fit: {reason}")]
     Json {

@@ -1,14 +1,15 @@
 //! Taking parameters out of a module for one pass, and putting them back.
 
 use crate::kernel;
-use crate::module::{FusedOptimizer, Slots};
+use crate::module::FusedOptimizer;
+use crate::ranks::Ranks;
 use crate::recurrence::{Around, Clock, DynRule};
 use crate::state::reshaped;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::module::{ModuleMapper, Param, ParamId, ParamMapper};
+use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use firebrick_backend::host::{HostTensor, is_host};
+use firebrick_backend::host::{HostTensor, Tracking};
 use std::sync::Arc;
 
 /// What a parameter was to autodiff.
@@ -57,7 +58,7 @@ pub(crate) struct Work {
     grad: Option<HostTensor>,
     pub(crate) slots: Vec<HostTensor>,
     pub(crate) memory: Vec<f64>,
-    context: Context,
+    tracking: Tracking,
     /// How many places of the module hold this parameter.
     places: usize,
 }
@@ -82,7 +83,7 @@ pub(crate) struct Gather<'a> {
     pub(crate) order: Vec<usize>,
     pub(crate) cursor: usize,
     pub(crate) unknown: bool,
-    pub(crate) placeholder: Option<HostTensor>,
+    pub(crate) ranks: Ranks,
 }
 
 impl Gather<'_> {
@@ -96,18 +97,6 @@ impl Gather<'_> {
         };
         self.cursor = at + 1;
         Some(at)
-    }
-
-    fn empty<const D: usize>(
-        &mut self,
-        id: ParamId,
-        mapper: ParamMapper<Tensor<D>>,
-        like: &HostTensor,
-        work: usize,
-    ) -> Param<Tensor<D>> {
-        self.order.push(work);
-        let placeholder = self.placeholder.get_or_insert_with(|| like.empty_like());
-        Param::from_mapped_value(id, placeholder.clone().give::<D>(), mapper)
     }
 }
 
@@ -123,16 +112,17 @@ impl ModuleMapper for Gather<'_> {
         };
         let entry = &mut self.optimizer.entries[at];
         if entry.round == self.optimizer.round {
-            // A second place that holds a parameter of this step: it gets the same new value.
-            let Some(work) = self.work.iter().rposition(|work| work.id == param.id) else {
+            // A second place that holds a parameter of this step: it gets the same new value, and is tied at the end.
+            self.optimizer.tied = true;
+            let work = self.work.iter().rposition(|work| work.id == param.id);
+            let Some((at, work)) = work.and_then(|at| Some((at, self.work.get_mut(at)?))) else {
                 return param;
             };
-            let Some(like) = self.work[work].param.as_ref().map(HostTensor::empty_like) else {
-                return param;
-            };
-            self.work[work].places += 1;
+            let Some(like) = &work.param else { return param };
+            work.places += 1;
+            self.order.push(at);
             let (id, _, mapper) = param.consume();
-            return self.empty(id, mapper, &like, work);
+            return self.ranks.empty(id, mapper, like);
         }
         let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
         entry.round = self.optimizer.round;
@@ -141,47 +131,45 @@ impl ModuleMapper for Gather<'_> {
         entry.state.time += 1;
         let mut clock = Clock::new(lr, entry.state.time);
         clock.decays = entry.decays;
-
-        let (id, tensor, mapper) = param.consume();
-        let context = Context::of(&tensor);
-        let mut tensor = tensor.inner();
-        let grad = grad.inner();
-        let device = grad.device();
-        if tensor.device() != device {
-            tensor = tensor.to_device(&device);
-        }
-        if let Slots::New = entry.state.slots {
+        if entry.state.memory.is_empty() {
             entry.state.memory = group.optimizer.rule().memory();
         }
-        let host = group.optimizer.fuses() && is_host(&tensor) && is_host(&grad);
-        if host && let Some(slots) = entry.state.slots.take_host(&group.optimizer, lr, &tensor) {
-            let around = group.optimizer.around(&clock, self.scale);
-            let memory = std::mem::take(&mut entry.state.memory);
-            let rule = group.optimizer.rule().clone();
-            match (HostTensor::take(tensor), HostTensor::take(grad)) {
-                (Ok(param), Ok(grad)) => {
-                    let like = param.empty_like();
+
+        let (id, mut tensor, mapper) = param.consume();
+        let mut grad = grad;
+        if group.optimizer.fuses() && entry.state.slots.prepare(&group.optimizer, lr, &tensor) {
+            match (HostTensor::take_tracked(tensor), HostTensor::take(grad)) {
+                (Ok((param, tracking)), Ok(grad)) => {
+                    let placeholder = self.ranks.empty(id, mapper, &param);
+                    self.order.push(self.work.len());
                     self.work.push(Work {
                         id,
                         entry: at,
-                        rule,
+                        rule: group.optimizer.rule().clone(),
+                        around: group.optimizer.around(&clock, self.scale),
                         clock,
-                        around,
                         param: Some(param),
                         grad: Some(grad),
-                        slots,
-                        memory,
-                        context,
+                        slots: entry.state.slots.take(),
+                        memory: std::mem::take(&mut entry.state.memory),
+                        tracking,
                         places: 1,
                     });
-                    return self.empty(id, mapper, &like, self.work.len() - 1);
+                    return placeholder;
                 }
-                (param, _) => {
-                    let tensor = param.map_or_else(|tensor| tensor, HostTensor::give);
-                    entry.state.slots = Slots::Host(slots);
-                    return Param::from_mapped_value(id, context.restore(tensor, id), mapper);
+                (param, other) => {
+                    tensor =
+                        param.map_or_else(|tensor| tensor, |(host, was)| host.give_tracked(was));
+                    grad = other.map_or_else(|grad| grad, HostTensor::give);
                 }
             }
+        }
+        let context = Context::of(&tensor);
+        let grad = grad.inner();
+        let mut tensor = tensor.inner();
+        let device = grad.device();
+        if tensor.device() != device {
+            tensor = tensor.to_device(&device);
         }
         let tensor = entry.state.step_line(&group.optimizer, &clock, self.scale, tensor, grad);
         Param::from_mapped_value(id, context.restore(tensor, id), mapper)
@@ -212,6 +200,7 @@ pub(crate) struct Return<'a> {
     pub(crate) work: &'a mut [Work],
     pub(crate) order: &'a [usize],
     pub(crate) cursor: usize,
+    pub(crate) ranks: Ranks,
 }
 
 impl ModuleMapper for Return<'_> {
@@ -225,8 +214,7 @@ impl ModuleMapper for Return<'_> {
         self.cursor += 1;
         work.places = work.places.saturating_sub(1);
         let value = if work.places == 0 { work.param.take() } else { work.param.clone() };
-        let Some(value) = value else { return param };
-        let (id, _, mapper) = param.consume();
-        Param::from_mapped_value(id, work.context.restore(value.give::<D>(), id), mapper)
+        let (Some(value), Some(mapper)) = (value, self.ranks.mapper::<D>()) else { return param };
+        Param::from_mapped_value(param.id, value.give_tracked::<D>(work.tracking), mapper)
     }
 }

@@ -12,17 +12,23 @@ mod groups;
 mod kernel;
 mod keywords;
 mod module;
+#[cfg(all(test, feature = "flex"))]
+mod pass_tests;
+mod ranks;
 mod record;
 mod recurrence;
+mod reducing;
 pub mod registry;
 mod replay;
 pub mod rule;
 pub mod schedule;
+mod shared;
 mod slots;
 mod state;
 mod tensor_rule;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
+mod tie;
 mod value;
 mod walk;
 pub mod wrapper;
@@ -33,10 +39,13 @@ pub use error::OptimError;
 pub use groups::{GroupRow, GroupTable};
 pub use module::FusedOptimizer;
 pub use recurrence::{Clock, Rule};
-pub use replay::{OptimizerCase, replay};
+pub use reducing::ReducingRule;
+pub use replay::{OptimizerCase, replay, replay_with};
 pub use rule::*;
+pub use shared::Shared;
 pub use state::RuleState;
 pub use tensor_rule::TensorRule;
+pub use tie::tie;
 pub use value::Value;
 pub use walk::Walk;
 

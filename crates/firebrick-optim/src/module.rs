@@ -4,7 +4,9 @@ use crate::elementwise::Elementwise;
 use crate::error::OptimError;
 use crate::gather::{Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
+use crate::ranks::Ranks;
 use crate::recurrence::DynRule;
+use crate::tie::tie;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
@@ -54,6 +56,8 @@ pub struct FusedOptimizer {
     pub(crate) entries: Vec<Entry>,
     pub(crate) index: HashMap<ParamId, usize>,
     pub(crate) round: u64,
+    /// Whether a parameter has been met in more than one place.
+    pub(crate) tied: bool,
 }
 
 #[derive(Clone)]
@@ -99,7 +103,13 @@ impl FusedOptimizer {
     pub(crate) fn new(optimizer: Elementwise) -> Self {
         let all =
             Group { name: "all".into(), members: ParamGroup::all(), optimizer, lr_factor: 1.0 };
-        Self { groups: vec![all], entries: Vec::new(), index: HashMap::new(), round: 0 }
+        Self {
+            groups: vec![all],
+            entries: Vec::new(),
+            index: HashMap::new(),
+            round: 0,
+            tied: false,
+        }
     }
 
     /// Gives the parameters of `members` a rule of their own; where several groups match, the last one counts.
@@ -178,6 +188,7 @@ impl FusedOptimizer {
     ) -> M {
         self.round += 1;
         let lr = lr.into();
+        self.share(&lr, &module, &grads, scale);
         let mut grads = grads;
         let mut module = module;
         loop {
@@ -190,13 +201,14 @@ impl FusedOptimizer {
                 order: Vec::new(),
                 cursor: 0,
                 unknown: false,
-                placeholder: None,
+                ranks: Ranks::default(),
             };
             module = module.map(&mut gather);
-            let Gather { mut work, order, unknown, .. } = gather;
+            let Gather { mut work, order, unknown, ranks, .. } = gather;
             if !work.is_empty() {
                 work.par_iter_mut().for_each(Work::run);
-                module = module.map(&mut Return { work: &mut work, order: &order, cursor: 0 });
+                module =
+                    module.map(&mut Return { work: &mut work, order: &order, cursor: 0, ranks });
             }
             for done in work {
                 let state = &mut self.entries[done.entry].state;
@@ -204,7 +216,7 @@ impl FusedOptimizer {
                 state.slots = Slots::Host(done.slots);
             }
             if !unknown || !self.register(&module) {
-                return module;
+                return if self.tied { tie(module) } else { module };
             }
         }
     }

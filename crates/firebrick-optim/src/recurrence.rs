@@ -1,6 +1,7 @@
 //! The recurrence of an element-wise rule, and what the engine does around it.
 
-use crate::kernel::{self, Pass};
+use crate::kernel::{self, Element, Pass};
+use crate::shared::Shared;
 use crate::value::Value;
 use burn::tensor::Tensor;
 use std::fmt;
@@ -98,11 +99,17 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     fn memory(&self) -> Vec<f64>;
     fn moves(&self, t: u64) -> bool;
     fn evaluation(&self) -> Option<(usize, f64)>;
-    /// Whether each element is stepped by itself, so that the fused pass may run it.
+    /// Whether each element is stepped by itself.
     fn is_elementwise(&self) -> bool;
+    /// What it shares among the parameters of a group.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
+    /// Whether [`run`](Self::run) is there for host memory.
+    fn has_pass(&self) -> bool;
     /// Number of elements of each slot for a parameter of `shape`.
     fn lengths(&self, shape: &[usize]) -> Vec<usize>;
-    /// One pass over host memory; parallel inside when `n` is large.
+    /// Over host memory, in place; parallel inside when the parameter is large.
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>);
     /// The same as tensor operations.
     #[allow(clippy::too_many_arguments)] // one call of the engine to itself
@@ -142,39 +149,109 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    /// The parameter and the gradient that a rule sees.
-    pub(crate) fn before(&self, param: &Tensor<1>, grad: Tensor<1>) -> (Tensor<1>, Tensor<1>) {
-        let grad = if self.scale == 1.0 { grad } else { grad.mul_scalar(self.scale) };
+    /// The `update` of a tensor, and what happens around it; no operation more than there is to do.
+    pub(crate) fn tensors<T>(
+        &self,
+        param: Tensor<1>,
+        grad: Tensor<1>,
+        update: impl FnOnce(Tensor<1>, Tensor<1>) -> (Tensor<1>, T),
+    ) -> (Tensor<1>, T) {
+        let times = |x: Tensor<1>, k: f64| if k == 1.0 { x } else { x.mul_scalar(k) };
+        let grad = times(grad, self.scale);
         let grad = if self.l2 == 0.0 { grad } else { grad + param.clone().mul_scalar(self.l2) };
-        let param = param.clone();
-        (if self.keep == 1.0 { param } else { param.mul_scalar(self.keep) }, grad)
-    }
-
-    /// What is left to do to the new parameter.
-    pub(crate) fn finish(&self, new: Tensor<1>) -> Tensor<1> {
-        if self.after == 1.0 { new } else { new.mul_scalar(self.after) }
+        let Some(rate) = self.cautious else {
+            let (new, state) = update(times(param, self.keep), grad);
+            return (times(new, self.after), state);
+        };
+        let kept = times(param.clone(), self.keep);
+        let (new, state) = update(kept.clone(), grad);
+        let new = times(new, self.after);
+        let opposed = -((kept - new.clone()) * param.clone());
+        (opposed.where_positive(new.clone(), new - param.mul_scalar(rate)), state)
     }
 }
 
-#[inline(always)]
-pub(crate) fn whole<R: Rule<N>, V: Value, const N: usize>(
-    step: &R::Step,
-    around: &Around,
-    cautious: bool,
-    param: V,
-    grad: V,
-    state: [V; N],
-) -> (V, [V; N]) {
-    let grad = grad.scale(around.scale) + param.clone().scale(around.l2);
-    let kept = param.clone().scale(around.keep);
-    let (new, state) = R::update(step, kept.clone(), grad, state);
-    let new = new.scale(around.after);
-    if !cautious {
-        return (new, state);
+/// How much of an [`Around`] there is to do: the loop over the elements does no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Nothing,
+    Factors,
+    Cautious,
+}
+
+impl Extent {
+    pub(crate) const NOTHING: u8 = 0;
+    pub(crate) const FACTORS: u8 = 1;
+    pub(crate) const CAUTIOUS: u8 = 2;
+
+    pub(crate) const fn of(code: u8) -> Self {
+        match code {
+            Self::NOTHING => Self::Nothing,
+            Self::FACTORS => Self::Factors,
+            _ => Self::Cautious,
+        }
     }
-    let shrink = param.clone().scale(around.cautious.unwrap_or(0.0));
-    let opposed = -((kept - new.clone()) * param);
-    (opposed.where_positive(new.clone(), new - shrink), state)
+}
+
+impl Around {
+    pub(crate) fn extent(&self) -> Extent {
+        match *self {
+            Self { cautious: Some(_), .. } => Extent::Cautious,
+            Self { scale: 1.0, l2: 0.0, keep: 1.0, after: 1.0, .. } => Extent::Nothing,
+            _ => Extent::Factors,
+        }
+    }
+
+    /// The parameter and the gradient that a rule sees.
+    #[inline(always)]
+    pub(crate) fn scaled<V: Value>(&self, param: V, grad: V) -> (V, V) {
+        let grad = grad.scale(self.scale) + param.clone().scale(self.l2);
+        (param.scale(self.keep), grad)
+    }
+
+    /// One element's `update`, and what happens around it.
+    #[inline(always)]
+    pub(crate) fn apply<V: Value, const N: usize>(
+        &self,
+        extent: Extent,
+        param: V,
+        grad: V,
+        update: impl FnOnce(V, V) -> (V, [V; N]),
+    ) -> (V, [V; N]) {
+        if extent == Extent::Nothing {
+            return update(param, grad);
+        }
+        let (kept, grad) = self.scaled(param.clone(), grad);
+        let (new, state) = update(kept.clone(), grad);
+        let new = new.scale(self.after);
+        if extent == Extent::Factors {
+            return (new, state);
+        }
+        let shrink = param.clone().scale(self.cautious.unwrap_or(0.0));
+        let opposed = -((kept - new.clone()) * param);
+        (opposed.where_positive(new.clone(), new - shrink), state)
+    }
+}
+
+/// The constants of a step of a rule, and of what happens around it; `EXTENT` is an [`Extent`].
+struct Stepped<R: Rule<N>, const N: usize, const EXTENT: u8> {
+    step: R::Step,
+    around: Around,
+}
+
+impl<R: Rule<N>, const N: usize, const EXTENT: u8> Clone for Stepped<R, N, EXTENT> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R: Rule<N>, const N: usize, const EXTENT: u8> Copy for Stepped<R, N, EXTENT> {}
+
+impl<R: Rule<N>, const N: usize, const EXTENT: u8> Element<N> for Stepped<R, N, EXTENT> {
+    #[inline(always)]
+    fn step(&self, param: f32, grad: f32, state: [f32; N]) -> (f32, [f32; N]) {
+        let update = |param, grad| R::update(&self.step, param, grad, state);
+        self.around.apply(const { Extent::of(EXTENT) }, param, grad, update)
+    }
 }
 
 /// Pairs a rule with its number of slots, so that the pair can stand behind `dyn`.
@@ -208,12 +285,25 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
     fn is_elementwise(&self) -> bool {
         true
     }
+    fn has_pass(&self) -> bool {
+        true
+    }
     fn lengths(&self, shape: &[usize]) -> Vec<usize> {
         vec![shape.iter().product(); N]
     }
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>) {
-        let step = self.0.at(clock, memory);
-        kernel::run::<R, N>(&step, around, pass);
+        let (step, around) = (self.0.at(clock, memory), *around);
+        match around.extent() {
+            Extent::Nothing => {
+                kernel::each(Stepped::<R, N, { Extent::NOTHING }> { step, around }, pass)
+            }
+            Extent::Factors => {
+                kernel::each(Stepped::<R, N, { Extent::FACTORS }> { step, around }, pass)
+            }
+            Extent::Cautious => {
+                kernel::each(Stepped::<R, N, { Extent::CAUTIOUS }> { step, around }, pass);
+            }
+        }
     }
     fn run_tensors(
         &self,
@@ -229,15 +319,9 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
         let mut slots = state.into_iter();
         let zeros = || param.zeros_like();
         let state: [Tensor<1>; N] = std::array::from_fn(|_| slots.next().unwrap_or_else(zeros));
-        let (kept, grad) = around.before(&param, grad);
-        let Some(rate) = around.cautious else {
-            drop(param);
-            let (new, state) = R::update(&step, kept, grad, state);
-            return (around.finish(new), state.into());
-        };
-        let (new, state) = R::update(&step, kept.clone(), grad, state);
-        let opposed = -((kept - new.clone()) * param.clone());
-        (opposed.where_positive(new.clone(), new - param.mul_scalar(rate)), state.into())
+        let (new, state) =
+            around.tensors(param, grad, |param, grad| R::update(&step, param, grad, state));
+        (new, state.into())
     }
     fn run_f64(
         &self,
@@ -250,8 +334,8 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
     ) -> f64 {
         let step = self.0.at(clock, memory);
         let old: [f64; N] = std::array::from_fn(|k| state.get(k).copied().unwrap_or(0.0));
-        let cautious = around.cautious.is_some();
-        let (param, new) = whole::<R, f64, N>(&step, around, cautious, param, grad, old);
+        let update = |param, grad| R::update(&step, param, grad, old);
+        let (param, new) = around.apply(around.extent(), param, grad, update);
         state.copy_from_slice(&new);
         param
     }

@@ -73,7 +73,19 @@ impl OptimizerCase {
 /// # Errors
 /// When the optimizer or a hyper-parameter is not known, or lengths and shapes of the case disagree.
 pub fn replay(case: &OptimizerCase, device: &Device) -> Result<f64, OptimError> {
-    let optimizer = registry::create_from_hyper(&case.name, &case.hyper)?;
+    replay_with(case, device, true)
+}
+
+/// As [`replay`]; without `fused` by tensor operations even where the fused pass could run.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result<f64, OptimError> {
+    let mut hyper = case.hyper.clone();
+    if let (Some(lr), Some(fields)) = (case.lr, hyper.as_object_mut()) {
+        fields.insert("lr".into(), lr.into());
+    }
+    let optimizer = registry::create_from_hyper(&case.name, &hyper)?.with_fused_pass(fused);
     let usual = registry::card(&case.name).map(|card| card.lr);
     let lr = case.lr.or_else(|| case.hyper.get("lr").and_then(Value::as_f64)).or(usual);
     let lr = lr.ok_or_else(|| case.bad("there is no `lr`"))?;
@@ -175,27 +187,34 @@ mod tests {
         assert!(replay(&record(-0.5), &Device::flex()).expect("runs") > 0.04);
     }
 
-    /// The references of this project: `tests/references/optim.py` made them.
+    /// The references of this project: `tests/references/optim.py` and `optim_random.py` made them.
     #[test]
     fn recorded_trajectories_of_other_libraries() {
         #[derive(Deserialize)]
         struct File {
             optimizers: Vec<OptimizerCase>,
         }
-        let text = include_str!("../../../tests/references/optim.json");
-        let file: File = serde_json::from_str(text).expect("the file of cases");
-        assert!(file.optimizers.len() >= 80, "{} cases", file.optimizers.len());
         let mut wrong = Vec::new();
-        for (k, case) in file.optimizers.iter().enumerate() {
-            match replay(case, &Device::flex()) {
-                Ok(off) if off <= case.tolerance() => {}
-                Ok(off) => wrong.push(format!(
-                    "{k} {} {}: {off:e} > {:e}",
-                    case.name,
-                    case.hyper,
-                    case.tolerance()
-                )),
-                Err(error) => wrong.push(format!("{k} {}: {error}", case.name)),
+        for (text, least) in [
+            (include_str!("../../../tests/references/optim.json"), 93),
+            (include_str!("../../../tests/references/optim_random.json"), 200),
+        ] {
+            let file: File = serde_json::from_str(text).expect("the file of cases");
+            assert!(file.optimizers.len() >= least, "{} cases", file.optimizers.len());
+            for (k, case) in file.optimizers.iter().enumerate() {
+                for fused in [true, false] {
+                    let (name, bound) = (&case.name, case.tolerance());
+                    match replay_with(case, &Device::flex(), fused) {
+                        Ok(off) if off <= bound => {}
+                        Ok(off) => {
+                            wrong.push(format!(
+                                "{k} {name} {fused} {}: {off:e} > {bound:e}",
+                                case.hyper
+                            ));
+                        }
+                        Err(error) => wrong.push(format!("{k} {name}: {error}")),
+                    }
+                }
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -8,27 +8,33 @@ use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::host::{HostTensor, is_host};
 
 impl Slots {
-    /// The slots in host memory, flat; `None` when they are elsewhere.
-    pub(crate) fn take_host<const D: usize>(
+    /// Brings the slots into host memory; false when the state of a tensor like this cannot be there.
+    pub(crate) fn prepare<const D: usize>(
         &mut self,
         optimizer: &Elementwise,
         lr: f64,
         like: &Tensor<D>,
-    ) -> Option<Vec<HostTensor>> {
-        if let Self::Host(slots) = self {
-            return Some(std::mem::take(slots));
+    ) -> bool {
+        if let Self::Host(_) = self {
+            return true;
         }
-        self.settle(optimizer, lr, like);
-        let Self::Line(slots) = self else { return None };
-        if !slots.iter().all(is_host) {
-            return None;
+        let like = like.clone().inner();
+        if !is_host(&like) {
+            return false;
         }
-        Some(
-            std::mem::take(slots)
-                .into_iter()
-                .filter_map(|slot| HostTensor::take(slot).ok())
-                .collect(),
-        )
+        self.settle(optimizer, lr, &like);
+        let Self::Line(lines) = self else { return false };
+        if !lines.iter().all(is_host) {
+            return false;
+        }
+        let lines = std::mem::take(lines).into_iter();
+        *self = Self::Host(lines.filter_map(|slot| HostTensor::take(slot).ok()).collect());
+        true
+    }
+
+    /// The slots in host memory, flat.
+    pub(crate) fn take(&mut self) -> Vec<HostTensor> {
+        if let Self::Host(slots) = self { std::mem::take(slots) } else { Vec::new() }
     }
 
     /// Brings the slots onto the device of `like` as flat tensors.

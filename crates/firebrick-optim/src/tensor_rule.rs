@@ -2,6 +2,7 @@
 
 use crate::kernel::Pass;
 use crate::recurrence::{Around, Clock, DynRule};
+use crate::shared::Shared;
 use burn::tensor::Tensor;
 use std::fmt;
 
@@ -30,6 +31,11 @@ pub trait TensorRule: fmt::Debug + Send + Sync + 'static {
     fn moves(&self, t: u64) -> bool {
         let _ = t;
         true
+    }
+
+    /// What it shares among the parameters of a group, if it does.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
     }
 
     /// New parameter and new state from old ones and the gradient.
@@ -70,6 +76,12 @@ impl<R: TensorRule> DynRule for Whole<R> {
     fn is_elementwise(&self) -> bool {
         false
     }
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.0.shared()
+    }
+    fn has_pass(&self) -> bool {
+        false
+    }
     fn lengths(&self, shape: &[usize]) -> Vec<usize> {
         self.0.lengths(shape)
     }
@@ -84,9 +96,9 @@ impl<R: TensorRule> DynRule for Whole<R> {
         grad: Tensor<1>,
         state: Vec<Tensor<1>>,
     ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let (kept, grad) = around.before(&param, grad);
-        let (new, state) = self.0.step(clock, shape, memory, kept, grad, state);
-        (around.finish(new), state)
+        around.tensors(param, grad, |param, grad| {
+            self.0.step(clock, shape, memory, param, grad, state)
+        })
     }
     fn run_f64(
         &self,

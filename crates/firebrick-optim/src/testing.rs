@@ -114,19 +114,22 @@ pub(crate) fn net_of(device: &Device, dtype: DType) -> Net {
         norm: LayerNormConfig::new(3).init(device),
         linear: LinearConfig::new(3, 2).init(device),
     };
-    struct Fill(DType, u64);
-    impl ModuleMapper for Fill {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            self.1 += 1;
-            let (dtype, seed) = (self.0, self.1);
-            let trains = param.is_require_grad();
-            param.map(|old| {
-                let new = Tensor::from_data(draw(seed, &old.dims()), (&old.device(), dtype));
-                if old.is_autodiff() { new.set_require_grad(trains) } else { new }
-            })
-        }
-    }
     net.map(&mut Fill(dtype, 0))
+}
+
+/// Fills a module with fixed values of a type, from a number on.
+pub(crate) struct Fill(pub(crate) DType, pub(crate) u64);
+
+impl ModuleMapper for Fill {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.1 += 1;
+        let (dtype, seed) = (self.0, self.1);
+        let trains = param.is_require_grad();
+        param.map(|old| {
+            let new = Tensor::from_data(draw(seed, &old.dims()), (&old.device(), dtype));
+            if old.is_autodiff() { new.set_require_grad(trains) } else { new }
+        })
+    }
 }
 
 fn draw(seed: u64, shape: &[usize]) -> TensorData {

@@ -17,6 +17,9 @@ pub trait Value:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
+    /// `k`, as a number like this one.
+    #[must_use]
+    fn constant(&self, k: f64) -> Self;
     /// `self * k`.
     #[must_use]
     fn scale(self, k: f64) -> Self;
@@ -83,6 +86,10 @@ macro_rules! scalar_value {
     ($t:ty, $atan2:expr) => {
         impl Value for $t {
             #[inline(always)]
+            fn constant(&self, k: f64) -> Self {
+                k as $t
+            }
+            #[inline(always)]
             fn scale(self, k: f64) -> Self {
                 self * k as $t
             }
@@ -128,6 +135,9 @@ scalar_value!(f32, angle);
 scalar_value!(f64, f64::atan2);
 
 impl<const D: usize> Value for Tensor<D> {
+    fn constant(&self, k: f64) -> Self {
+        self.full_like(k)
+    }
     fn scale(self, k: f64) -> Self {
         self.mul_scalar(k)
     }

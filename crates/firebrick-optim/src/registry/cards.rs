@@ -4,7 +4,7 @@ use super::{RuleCard, overlay};
 use crate::rule::*;
 
 macro_rules! card {
-    ($name:literal, $config:ident, $title:literal, $formula:literal, $reference:literal, $lr:literal, $bytes:literal, $when:literal) => {
+    ($name:literal, $config:ident, $title:literal, $formula:literal, $reference:literal, ($lr:literal, $bytes:literal), $when:literal) => {
         RuleCard {
             name: $name,
             title: $title,
@@ -27,8 +27,7 @@ pub const CARDS: &[RuleCard] = &[
         "SGD",
         "b = mu b + (1 - damp) g; p -= lr b",
         "Robbins and Monro 1951; Polyak 1964; Nesterov 1983",
-        1e-3,
-        "0 or 4",
+        (1e-3, "0 or 4"),
         "Convolutional networks with a known recipe: Nesterov 0.9, rate 0.1 for each 256 samples of a batch, weight decay 5e-4, cosine."
     ),
     card!(
@@ -37,8 +36,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdaGrad",
         "s += g^2; p -= lr g / (sqrt(s) + eps)",
         "Duchi, Hazan, Singer 2011",
-        1e-2,
-        "4",
+        (1e-2, "4"),
         "Sparse features, convex problems."
     ),
     card!(
@@ -47,8 +45,7 @@ pub const CARDS: &[RuleCard] = &[
         "RMSProp",
         "v = a v + (1 - a) g^2; p -= lr g / (sqrt(v) + eps)",
         "Hinton 2012; centered: 1308.0850",
-        1e-2,
-        "4 to 12",
+        (1e-2, "4 to 12"),
         "Recurrent networks, reinforcement learning."
     ),
     card!(
@@ -57,8 +54,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdaDelta",
         "d = sqrt(u + eps) / sqrt(v + eps) g; p -= lr d",
         "1212.5701",
-        1.0,
-        "8",
+        (1.0, "8"),
         "When no rate is to be chosen and the steps may be cautious."
     ),
     card!(
@@ -67,8 +63,7 @@ pub const CARDS: &[RuleCard] = &[
         "Adam",
         "p -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
         "1412.6980; AMSGrad: 1904.09237",
-        1e-3,
-        "8 or 12",
+        (1e-3, "8 or 12"),
         "When weight decay is not wanted; else AdamW."
     ),
     card!(
@@ -77,8 +72,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdamW",
         "p *= 1 - lr wd; then Adam",
         "1711.05101",
-        1e-3,
-        "8 or 12",
+        (1e-3, "8 or 12"),
         "The default for an unknown task. Rate 1e-3 for small networks, 3e-4 for transformers, 2e-5 for fine-tuning."
     ),
     card!(
@@ -87,8 +81,7 @@ pub const CARDS: &[RuleCard] = &[
         "Adamax",
         "u = max(b2 u, |g| + eps); p -= lr / (1 - b1^t) m / u",
         "1412.6980",
-        2e-3,
-        "8",
+        (2e-3, "8"),
         "Embeddings and gradients with rare large values."
     ),
     card!(
@@ -97,8 +90,7 @@ pub const CARDS: &[RuleCard] = &[
         "NAdam",
         "Adam with Nesterov momentum, scheduled",
         "Dozat 2016",
-        2e-3,
-        "8",
+        (2e-3, "8"),
         "Where Adam works and a little more speed is wanted."
     ),
     card!(
@@ -107,8 +99,7 @@ pub const CARDS: &[RuleCard] = &[
         "NAdamW",
         "p *= 1 - lr wd; p -= lr (b1 m + (1 - b1) g) / (1 - b1^t) / den",
         "2306.07179",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "As strong a default as AdamW at the same cost; give it a longer warm-up."
     ),
     card!(
@@ -117,8 +108,7 @@ pub const CARDS: &[RuleCard] = &[
         "RAdam",
         "Adam once the second moment can be trusted, momentum before",
         "1908.03265",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "When no warm-up is to be tuned."
     ),
     card!(
@@ -127,8 +117,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdaBelief",
         "s = b2 s + (1 - b2) (g - m)^2 + eps; Adam with s",
         "2010.07468",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "Where SGD generalizes better than Adam but is too slow."
     ),
     card!(
@@ -137,8 +126,7 @@ pub const CARDS: &[RuleCard] = &[
         "Yogi",
         "v -= (1 - b2) sign(v - g^2) g^2; Adam with v",
         "Zaheer et al. 2018",
-        1e-2,
-        "8",
+        (1e-2, "8"),
         "Sparse gradients on which Adam fails."
     ),
     card!(
@@ -147,8 +135,7 @@ pub const CARDS: &[RuleCard] = &[
         "Adan",
         "Adam with Nesterov momentum from gradient differences",
         "2208.06677",
-        1e-3,
-        "16",
+        (1e-3, "16"),
         "Vision transformers, large batches."
     ),
     card!(
@@ -157,8 +144,7 @@ pub const CARDS: &[RuleCard] = &[
         "Lion",
         "p -= lr sign(b1 m + (1 - b1) g)",
         "2302.06675",
-        1e-4,
-        "4",
+        (1e-4, "4"),
         "Little memory and large batches; rate a fifth of AdamW's, decay five times."
     ),
     card!(
@@ -167,8 +153,7 @@ pub const CARDS: &[RuleCard] = &[
         "Signum",
         "m = b m + (1 - b) g; p -= lr sign(m)",
         "1802.04434",
-        1e-3,
-        "4",
+        (1e-3, "4"),
         "Gradients of unknown scale, little memory."
     ),
     card!(
@@ -177,8 +162,7 @@ pub const CARDS: &[RuleCard] = &[
         "ADOPT",
         "u = clamp(g / max(sqrt(v_old), eps)); m = b1 m + (1 - b1) u; p -= lr m",
         "2411.02853",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "Where Adam does not converge for its b2."
     ),
     card!(
@@ -187,8 +171,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdEMAMix",
         "p -= lr (m / (1 - b1^t) + alpha w) / den",
         "2409.03137",
-        1e-3,
-        "12",
+        (1e-3, "12"),
         "Long runs of large models, with warm-up of alpha and b3."
     ),
     card!(
@@ -197,8 +180,7 @@ pub const CARDS: &[RuleCard] = &[
         "Grams",
         "p -= lr sign(g) |Adam step|",
         "2412.17107",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "As AdamW; the sign of the gradient decides the direction."
     ),
     card!(
@@ -207,8 +189,7 @@ pub const CARDS: &[RuleCard] = &[
         "Adam-atan2",
         "p -= lr a atan2(m / (1 - b1^t), b sqrt(v / (1 - b2^t)))",
         "2407.05872",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "When epsilon is not to be tuned across scales."
     ),
     card!(
@@ -217,8 +198,7 @@ pub const CARDS: &[RuleCard] = &[
         "LaProp",
         "m = b1 m + (1 - b1) lr g / den; p -= m / (1 - b1^t)",
         "2002.04839",
-        4e-4,
-        "8",
+        (4e-4, "8"),
         "Where Adam is unstable for large b1 or small b2."
     ),
     card!(
@@ -227,8 +207,7 @@ pub const CARDS: &[RuleCard] = &[
         "QHAdam",
         "p -= lr ((1 - n1) g + n1 m) / (sqrt((1 - n2) g^2 + n2 v) + eps)",
         "1810.06801",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "Budgets that allow tuning of n1."
     ),
     card!(
@@ -237,8 +216,7 @@ pub const CARDS: &[RuleCard] = &[
         "Rprop",
         "p -= sign(g) s, s grows and shrinks with the sign",
         "Riedmiller and Braun 1993",
-        1e-2,
-        "8",
+        (1e-2, "8"),
         "Full batches alone."
     ),
     card!(
@@ -247,8 +225,7 @@ pub const CARDS: &[RuleCard] = &[
         "ASGD",
         "p = (1 - lambda eta) p - eta g; a += mu (p - a)",
         "Polyak and Juditsky 1992",
-        1e-2,
-        "4",
+        (1e-2, "4"),
         "Convex problems, evaluated at the average."
     ),
     card!(
@@ -257,8 +234,7 @@ pub const CARDS: &[RuleCard] = &[
         "Schedule-Free SGD",
         "y = x between z; z -= lr g; x averages z",
         "2405.15682",
-        1.0,
-        "4",
+        (1.0, "4"),
         "Unknown length of the run, convolutional networks."
     ),
     card!(
@@ -267,8 +243,7 @@ pub const CARDS: &[RuleCard] = &[
         "Schedule-Free AdamW",
         "Schedule-Free SGD on Adam's scaled gradient",
         "2405.15682",
-        2.5e-3,
-        "8",
+        (2.5e-3, "8"),
         "Unknown length of the run, and no tuning: the best without any."
     ),
     card!(
@@ -277,8 +252,7 @@ pub const CARDS: &[RuleCard] = &[
         "LARS",
         "q = tc |p| / (|g| + wd |p|); momentum on q (g + wd p)",
         "1708.03888",
-        1.0,
-        "4",
+        (1.0, "4"),
         "Batches above 8,000 images."
     ),
     card!(
@@ -287,8 +261,7 @@ pub const CARDS: &[RuleCard] = &[
         "LAMB",
         "u = Adam step + wd p; p -= lr |p| / |u| u",
         "1904.00962",
-        5e-3,
-        "8",
+        (5e-3, "8"),
         "Very large batches of transformers."
     ),
     card!(
@@ -297,8 +270,7 @@ pub const CARDS: &[RuleCard] = &[
         "Adafactor",
         "v = r c / mean(r); p -= a g / sqrt(v)",
         "1804.04235",
-        1e-2,
-        "below 0.1",
+        (1e-2, "below 0.1"),
         "When memory is short."
     ),
     card!(
@@ -307,8 +279,7 @@ pub const CARDS: &[RuleCard] = &[
         "StableAdamW",
         "AdamW with lr / max(1, rms(g / sqrt(v)))",
         "2304.13013",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "Loss spikes; makes clipping unnecessary."
     ),
     card!(
@@ -317,8 +288,7 @@ pub const CARDS: &[RuleCard] = &[
         "Cautious AdamW",
         "AdamW where the step agrees with the gradient",
         "2411.16085",
-        1e-3,
-        "8",
+        (1e-3, "8"),
         "A safe try wherever AdamW works."
     ),
     card!(
@@ -327,8 +297,7 @@ pub const CARDS: &[RuleCard] = &[
         "Cautious Lion",
         "Lion where the step agrees with the gradient",
         "2411.16085",
-        1e-4,
-        "4",
+        (1e-4, "4"),
         "A safe try wherever Lion works."
     ),
     card!(
@@ -337,8 +306,7 @@ pub const CARDS: &[RuleCard] = &[
         "MARS",
         "AdamW on c = g + gamma b1 / (1 - b1) (g - g_old), clipped to norm 1",
         "2411.10438",
-        3e-3,
-        "12",
+        (3e-3, "12"),
         "Language models above 100 million parameters."
     ),
     card!(
@@ -347,9 +315,17 @@ pub const CARDS: &[RuleCard] = &[
         "Adam-mini",
         "Adam with one v for each block",
         "2406.16793",
-        1e-3,
-        "4",
+        (1e-3, "4"),
         "AdamW's results in half its memory."
+    ),
+    card!(
+        "adashift",
+        AdaShiftConfig,
+        "AdaShift",
+        "v = b2 v + (1 - b2) max(g_{t-n}^2); p -= lr mean(g_{t-n+1..t}) / (sqrt(v) + eps)",
+        "1810.00143",
+        (1e-3, "40"),
+        "Where Adam's large steps for rare gradients hurt."
     ),
     card!(
         "prodigy",
@@ -357,9 +333,8 @@ pub const CARDS: &[RuleCard] = &[
         "Prodigy",
         "d = max(d, n / |s|); Adam at rate d lr",
         "2306.06101",
-        1.0,
-        "16",
-        "No rate to tune: rate 1 under a cosine; each tensor estimates its own."
+        (1.0, "16"),
+        "No rate to tune: rate 1 under a cosine."
     ),
     card!(
         "muon",
@@ -367,8 +342,25 @@ pub const CARDS: &[RuleCard] = &[
         "Muon",
         "p -= lr s orthogonalize(momentum)",
         "Jordan 2024; 2502.16982",
-        1e-3,
-        "4",
+        (1e-3, "4"),
         "Matrices dominate and 5 to 10 % more time a step is there; scale MatchRmsAdamW takes AdamW's rate."
+    ),
+    card!(
+        "soap",
+        SoapConfig,
+        "SOAP",
+        "p -= lr Q_L adam(Q_L^T g Q_R) Q_R^T",
+        "2409.11321",
+        (3e-3, "24 for a square matrix, 8 for a vector"),
+        "Matrices dominate and the best quality a step counts more than its time."
+    ),
+    card!(
+        "shampoo",
+        ShampooConfig,
+        "Shampoo",
+        "p -= lr L^(-1/4) m R^(-1/4), as long as the grafted method's step",
+        "1802.09568; 2309.06497",
+        (1e-3, "24 for a square matrix, 8 for a vector"),
+        "Long runs of large networks; grafted on Adam it takes Adam's rates."
     ),
 ];

@@ -25,7 +25,7 @@ use firebrick_core::{ConfigError, check};
 /// Configuration of [AdaDelta](self).
 #[derive(Config, Debug)]
 pub struct AdaDeltaConfig {
-    /// Decay rate of both averages, in `[0, 1)`.
+    /// Decay rate of both averages, in `[0, 1]`.
     #[config(default = 0.9)]
     pub rho: f64,
     /// Keeps both roots from zero and sets the first step, in `(0, inf)`.
@@ -46,7 +46,7 @@ impl AdaDeltaConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let rule = AdaDelta {
-            rho: check::range("rho", self.rho, 0.0..1.0)?,
+            rho: check::range("rho", self.rho, 0.0..=1.0)?,
             epsilon: check::positive("epsilon", self.epsilon)?,
             use_rate: self.use_rate,
         };
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn bad_configurations_are_refused() {
-        refused(AdaDeltaConfig::new().with_rho(1.0).build(), "`rho` must be in [0, 1), got 1");
+        refused(AdaDeltaConfig::new().with_rho(1.5).build(), "`rho` must be in [0, 1], got 1.5");
         refused(
             AdaDeltaConfig::new().with_epsilon(0.0).build(),
             "`epsilon` must be in (0, inf), got 0",

@@ -11,15 +11,14 @@
 //! K. Liang et al., "Cautious optimizers: improving training with one line of code", 2024, arXiv 2411.16085, in the
 //! two normalizations of the authors' code.
 
-use super::moments::Moments;
-use super::reduce::{adam, positive, take};
+use super::moments::{self, Moments};
+use super::reduce::{adam, positive};
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
 use crate::recurrence::Clock;
-use crate::tensor_rule::TensorRule;
+use crate::reducing::ReducingRule;
 use crate::value::Value;
 use burn::config::Config;
-use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [Cautious AdamW](self).
@@ -46,7 +45,7 @@ impl CautiousAdamWConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
-        Elementwise::of_tensor(CautiousAdamW(moments))
+        Elementwise::reducing(CautiousAdamW(moments))
             .with_decay(Decay::Decoupled(self.weight_decay))
     }
 }
@@ -76,7 +75,7 @@ impl CautiousLionConfig {
             beta_1: check::range("beta_1", self.beta_1, 0.0..1.0)?,
             beta_2: check::range("beta_2", self.beta_2, 0.0..1.0)?,
         };
-        Elementwise::of_tensor(rule).with_decay(Decay::Decoupled(self.weight_decay))
+        Elementwise::reducing(rule).with_decay(Decay::Decoupled(self.weight_decay))
     }
 }
 super::doors!(CautiousLionConfig);
@@ -84,31 +83,39 @@ super::doors!(CautiousLionConfig);
 #[derive(Debug)]
 struct CautiousAdamW(Moments);
 
-impl TensorRule for CautiousAdamW {
-    fn name(&self) -> &'static str {
-        "cautious_adamw"
+#[derive(Clone, Copy)]
+struct AdamStep {
+    moments: moments::Step,
+    /// One over the number of elements.
+    share: f64,
+}
+
+impl ReducingRule<2, 1> for CautiousAdamW {
+    type Step = AdamStep;
+    const NAME: &'static str = "cautious_adamw";
+    const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
+
+    fn at(&self, clock: &Clock, shape: &[usize]) -> AdamStep {
+        let share = 1.0 / shape.iter().product::<usize>() as f64;
+        AdamStep { moments: self.0.step(clock), share }
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    #[inline(always)]
+    fn begin<V: Value>(s: &AdamStep, _: &V, g: &V, [m, v]: [V; 2]) -> ([V; 2], [V; 1]) {
+        let (m, v) = adam(&s.moments, g.clone(), m, v);
+        let agrees = positive(m.clone() * g.clone());
+        ([m, v], [agrees])
     }
 
-    fn step(
-        &self,
-        clock: &Clock,
-        _: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [m, v] = take(state, &p);
-        let s = self.0.step(clock);
-        let (m, v) = adam(&s, g.clone(), m, v);
-        let mask = positive(m.clone() * g);
-        let mask = mask.clone() / mask.mean().clamp_min(1e-3);
-        let step = m.clone().mul_scalar(s.lr) / s.denominator(v.clone()) * mask;
-        (p - step, vec![m, v])
+    fn factor<V: Value>(s: &AdamStep, [agree]: [V; 1]) -> V {
+        agree.scale(s.share).clamp(1e-3, f64::INFINITY)
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &AdamStep, mean: V, p: V, g: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
+        let mask = positive(m.clone() * g) / mean;
+        let step = m.clone().scale(s.moments.lr) / s.moments.denominator(v.clone()) * mask;
+        (p - step, [m, v])
     }
 }
 
@@ -118,31 +125,52 @@ struct CautiousLion {
     beta_2: f64,
 }
 
-impl TensorRule for CautiousLion {
-    fn name(&self) -> &'static str {
-        "cautious_lion"
+#[derive(Clone, Copy)]
+struct LionStep {
+    lr: f64,
+    beta_1: f64,
+    fresh_1: f64,
+    fresh_2: f64,
+    n: f64,
+}
+
+impl LionStep {
+    #[inline(always)]
+    fn direction<V: Value>(&self, m: V, g: V) -> V {
+        Value::sign(m.scale(self.beta_1) + g.scale(self.fresh_1))
+    }
+}
+
+impl ReducingRule<1, 1> for CautiousLion {
+    type Step = LionStep;
+    const NAME: &'static str = "cautious_lion";
+    const SLOTS: [&'static str; 1] = ["exp_avg"];
+
+    fn at(&self, clock: &Clock, shape: &[usize]) -> LionStep {
+        LionStep {
+            lr: clock.lr,
+            beta_1: self.beta_1,
+            fresh_1: 1.0 - self.beta_1,
+            fresh_2: 1.0 - self.beta_2,
+            n: shape.iter().product::<usize>() as f64,
+        }
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg"]
+    #[inline(always)]
+    fn begin<V: Value>(s: &LionStep, _: &V, g: &V, [m]: [V; 1]) -> ([V; 1], [V; 1]) {
+        let agrees = positive(s.direction(m.clone(), g.clone()) * g.clone());
+        ([m], [agrees])
     }
 
-    fn step(
-        &self,
-        clock: &Clock,
-        _: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [m] = take(state, &p);
-        let n = p.dims().into_iter().product::<usize>() as f64;
-        let u = m.clone().mul_scalar(self.beta_1) + g.clone().mul_scalar(1.0 - self.beta_1);
-        let u = Value::sign(u);
-        let mask = positive(u.clone() * g.clone());
-        let mask = mask.clone() * mask.sum().add_scalar(1.0).recip().mul_scalar(n);
-        (p - (u * mask).mul_scalar(clock.lr), vec![m.lerp(g, 1.0 - self.beta_2)])
+    fn factor<V: Value>(s: &LionStep, [agree]: [V; 1]) -> V {
+        agree.constant(s.n) / agree.offset(1.0)
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &LionStep, factor: V, p: V, g: V, [m]: [V; 1]) -> (V, [V; 1]) {
+        let u = s.direction(m.clone(), g.clone());
+        let mask = positive(u.clone() * g.clone()) * factor;
+        (p - (u * mask).scale(s.lr), [m.lerp(g, s.fresh_2)])
     }
 }
 

@@ -7,7 +7,9 @@
 //! q   = |p| / |u|                          1 where a norm is 0
 //! p_t = p_{t-1} - lr q u                   (2)
 //! ```
-//! Whatever does not decay takes Adam's steps (q = 1) unless `always_adapt`.
+//! Whatever does not decay takes Adam's steps (q = 1) unless `always_adapt`. With `largest_norm`, |p| in q is at most that.
+//! Without `correct_bias` m and v stand in (1) as they are, as in the paper's first version. With `decoupled` weight decay (1)
+//! has no wd p; `p *= 1 - lr wd` comes first.
 //!
 //! # Reference
 //! Y. You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2019, arXiv 1904.00962.
@@ -15,15 +17,15 @@
 //! # Differences
 //! timm also clips the global norm of the gradients to 1 by default; here that is left to the clipping of gradients.
 
-use super::moments::Moments;
-use super::reduce::{adam, norm, ratio, take};
+use super::moments::{self, Moments};
+use super::reduce::{adam, ratio};
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
 use crate::recurrence::Clock;
-use crate::tensor_rule::TensorRule;
+use crate::reducing::ReducingRule;
+use crate::value::Value;
 use burn::config::Config;
-use burn::tensor::Tensor;
-use firebrick_core::ConfigError;
+use firebrick_core::{ConfigError, check};
 
 /// Configuration of [LAMB](self).
 #[derive(Config, Debug)]
@@ -40,6 +42,14 @@ pub struct LambConfig {
     /// Strength of weight decay, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
+    /// Whether weight decay is decoupled from the step.
+    #[config(default = false)]
+    pub decoupled: bool,
+    /// Whether the moments are corrected for their start at zero.
+    #[config(default = true)]
+    pub correct_bias: bool,
+    /// Largest norm of a weight that counts, above 0; none for any.
+    pub largest_norm: Option<f64>,
     /// Whether parameters that do not decay are adapted too.
     #[config(default = false)]
     pub always_adapt: bool,
@@ -52,8 +62,20 @@ impl LambConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
-        let rule = Lamb { moments, weight_decay: self.weight_decay, always: self.always_adapt };
-        Elementwise::of_tensor(rule).with_decay(Decay::Inner(self.weight_decay))
+        let largest = self.largest_norm.map(|norm| check::positive("largest_norm", norm));
+        let rule = Lamb {
+            moments,
+            weight_decay: if self.decoupled { 0.0 } else { self.weight_decay },
+            correct: self.correct_bias,
+            largest: largest.transpose()?,
+            always: self.always_adapt,
+        };
+        let optimizer = Elementwise::reducing(rule);
+        optimizer.with_decay(if self.decoupled {
+            Decay::Decoupled(self.weight_decay)
+        } else {
+            Decay::Inner(self.weight_decay)
+        })
     }
 }
 super::doors!(LambConfig);
@@ -62,38 +84,71 @@ super::doors!(LambConfig);
 struct Lamb {
     moments: Moments,
     weight_decay: f64,
+    correct: bool,
+    largest: Option<f64>,
     always: bool,
 }
 
-impl TensorRule for Lamb {
-    fn name(&self) -> &'static str {
-        "lamb"
+#[derive(Clone, Copy)]
+struct Step {
+    moments: moments::Step,
+    lr: f64,
+    /// 0 for what does not decay.
+    weight_decay: f64,
+    corrects: bool,
+    /// Cap on the norm of the weights.
+    largest: Option<f64>,
+    adapts: bool,
+}
+
+impl Step {
+    #[inline(always)]
+    fn direction<V: Value>(&self, p: V, m: V, v: V) -> V {
+        let u = if self.corrects {
+            m.scale(self.moments.correct_1) / self.moments.denominator(v)
+        } else {
+            m / v.sqrt().offset(self.moments.epsilon)
+        };
+        u + p.scale(self.weight_decay) // (1)
+    }
+}
+
+impl ReducingRule<2, 2> for Lamb {
+    type Step = Step;
+    const NAME: &'static str = "lamb";
+    const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
+
+    fn at(&self, clock: &Clock, _: &[usize]) -> Step {
+        Step {
+            moments: self.moments.step(clock),
+            lr: clock.lr,
+            weight_decay: if clock.decays { self.weight_decay } else { 0.0 },
+            corrects: self.correct,
+            largest: self.largest,
+            adapts: clock.decays || self.always,
+        }
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    #[inline(always)]
+    fn begin<V: Value>(s: &Step, p: &V, g: &V, [m, v]: [V; 2]) -> ([V; 2], [V; 2]) {
+        let (m, v) = adam(&s.moments, g.clone(), m, v);
+        let u = s.direction(p.clone(), m.clone(), v.clone());
+        ([m, v], [p.clone().square(), u.square()])
     }
 
-    fn step(
-        &self,
-        clock: &Clock,
-        _: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [m, v] = take(state, &p);
-        let s = self.moments.step(clock);
-        let (m, v) = adam(&s, g, m, v);
-        let mut u = m.clone().mul_scalar(s.correct_1) / s.denominator(v.clone());
-        if clock.decays {
-            u = u + p.clone().mul_scalar(self.weight_decay); // (1)
+    fn factor<V: Value>(s: &Step, [p, u]: [V; 2]) -> V {
+        if !s.adapts {
+            return p.constant(1.0);
         }
-        if clock.decays || self.always {
-            u = u.clone() * ratio(norm(p.clone()), norm(u));
-        }
-        (p - u.mul_scalar(clock.lr), vec![m, v]) // (2)
+        let size = p.sqrt();
+        let size = s.largest.map_or(size.clone(), |largest| size.clamp(0.0, largest));
+        ratio(size, u.sqrt())
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &Step, q: V, p: V, _: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
+        let u = s.direction(p.clone(), m.clone(), v.clone());
+        (p - (u * q).scale(s.lr), [m, v]) // (2)
     }
 }
 
@@ -106,6 +161,24 @@ mod tests {
     fn golden_trajectory() {
         let rule = LambConfig::new().with_weight_decay(0.01).build().expect("valid");
         golden(&rule, 0.1, [0.920353522, 0.888914224, 0.391781924, -1.058545532]);
+    }
+
+    /// p = (3, 4) and g = (1, 1): m = 0.1 g, v = 0.001 g^2.
+    #[test]
+    fn the_first_versions_step_by_hand() {
+        let config = LambConfig::new().with_epsilon(0.0).with_always_adapt(true);
+        let first = |config: LambConfig| {
+            let mut walk = crate::Walk::new(&config.build().expect("valid"), &[3.0, 4.0]);
+            walk.step(0.1, &[1.0, 1.0])[0]
+        };
+        // |u| counts for nothing but the direction, so the missing correction cancels.
+        let along = 1.0 / 2f64.sqrt();
+        let plain = first(config.clone().with_correct_bias(false));
+        assert!((plain - (3.0 - 0.1 * 5.0 * along)).abs() < 1e-12, "{plain}");
+        let clamped = first(config.clone().with_largest_norm(Some(2.0)));
+        assert!((clamped - (3.0 - 0.1 * 2.0 * along)).abs() < 1e-12, "{clamped}");
+        let late = first(config.with_decoupled(true).with_weight_decay(0.5));
+        assert!((late - 0.95 * (3.0 - 0.1 * 5.0 * along)).abs() < 1e-12, "{late}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct LaPropConfig {
     /// Keeps the denominator from zero, in `[0, inf)`.
     #[config(default = 1e-15)]
     pub epsilon: f64,
-    /// Strength of decoupled weight decay, in `[0, inf)`.
+    /// Strength of decoupled weight decay after the step, as in the authors' code, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
 }
@@ -44,7 +44,7 @@ impl LaPropConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
-        Elementwise::new(LaProp(moments)).with_decay(Decay::Decoupled(self.weight_decay))
+        Elementwise::new(LaProp(moments)).with_decay(Decay::Late(self.weight_decay))
     }
 }
 super::doors!(LaPropConfig);

@@ -16,14 +16,13 @@
 //! # Differences
 //! The sum of norms in q is timm's and apex's; optax has the norm of g + wd p.
 
-use super::reduce::{norm, ratio, take};
+use super::reduce::ratio;
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
 use crate::recurrence::Clock;
-use crate::tensor_rule::TensorRule;
+use crate::reducing::ReducingRule;
 use crate::value::Value;
 use burn::config::Config;
-use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [LARS](self).
@@ -67,7 +66,7 @@ impl LarsConfig {
             weight_decay: self.weight_decay,
             always: self.always_adapt,
         };
-        Elementwise::of_tensor(rule).with_decay(Decay::Inner(self.weight_decay))
+        Elementwise::reducing(rule).with_decay(Decay::Inner(self.weight_decay))
     }
 }
 super::doors!(LarsConfig);
@@ -83,38 +82,58 @@ struct Lars {
     always: bool,
 }
 
-impl TensorRule for Lars {
-    fn name(&self) -> &'static str {
-        "lars"
-    }
+#[derive(Clone, Copy)]
+struct Step {
+    lr: f64,
+    weight_decay: f64,
+    momentum: f64,
+    /// Share of the new direction.
+    fresh: f64,
+    nesterov: bool,
+    adapts: bool,
+    trust: f64,
+    epsilon: f64,
+}
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["momentum_buffer"]
-    }
+impl ReducingRule<1, 2> for Lars {
+    type Step = Step;
+    const NAME: &'static str = "lars";
+    const SLOTS: [&'static str; 1] = ["momentum_buffer"];
 
-    fn step(
-        &self,
-        clock: &Clock,
-        _: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [b] = take(state, &p);
-        let wd = if clock.decays { self.weight_decay } else { 0.0 };
-        let mut d = g.clone() + p.clone().mul_scalar(wd);
-        if clock.decays || self.always {
-            let (size, grad) = (norm(p.clone()), norm(g));
-            let sum = grad.clone() + size.clone().mul_scalar(wd) + self.epsilon;
-            let quotient = ratio(size * self.trust, sum);
-            let one = quotient.ones_like();
-            d = d * Value::where_positive(grad, quotient, one); // (1)
+    fn at(&self, clock: &Clock, _: &[usize]) -> Step {
+        Step {
+            lr: clock.lr,
+            weight_decay: if clock.decays { self.weight_decay } else { 0.0 },
+            momentum: self.momentum,
+            fresh: if clock.t == 1 { 1.0 } else { 1.0 - self.dampening },
+            nesterov: self.nesterov,
+            adapts: clock.decays || self.always,
+            trust: self.trust,
+            epsilon: self.epsilon,
         }
-        let fresh = if clock.t == 1 { 1.0 } else { 1.0 - self.dampening };
-        let b = b.mul_scalar(self.momentum) + d.clone().mul_scalar(fresh); // (2)
-        let step = if self.nesterov { d + b.clone().mul_scalar(self.momentum) } else { b.clone() };
-        (p - step.mul_scalar(clock.lr), vec![b]) // (3)
+    }
+
+    #[inline(always)]
+    fn begin<V: Value>(_: &Step, p: &V, g: &V, state: [V; 1]) -> ([V; 1], [V; 2]) {
+        (state, [p.clone().square(), g.clone().square()])
+    }
+
+    fn factor<V: Value>(s: &Step, [p, g]: [V; 2]) -> V {
+        let one = p.constant(1.0);
+        if !s.adapts {
+            return one;
+        }
+        let (size, grad) = (p.sqrt(), g.sqrt());
+        let sum = grad.clone() + size.clone().scale(s.weight_decay).offset(s.epsilon);
+        grad.where_positive(ratio(size.scale(s.trust), sum), one) // (1)
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &Step, q: V, p: V, g: V, [b]: [V; 1]) -> (V, [V; 1]) {
+        let d = (g + p.clone().scale(s.weight_decay)) * q;
+        let b = b.scale(s.momentum) + d.clone().scale(s.fresh); // (2)
+        let step = if s.nesterov { d + b.clone().scale(s.momentum) } else { b.clone() };
+        (p - step.scale(s.lr), [b]) // (3)
     }
 }
 

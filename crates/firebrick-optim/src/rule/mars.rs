@@ -1,7 +1,8 @@
 //! MARS: AdamW on a gradient whose variance is reduced by the change since the last step. For language models.
 //!
 //! # Update
-//! For matrices; biases and other vectors take AdamW's steps with the betas of their own:
+//! For matrices; biases and other vectors take AdamW's steps with betas, rate and decay of their own unless
+//! `correct_vectors`:
 //! ```text
 //! c   = g_t + gamma b1 / (1 - b1) (g_t - g_{t-1}),  g_0 = 0    (1)
 //! c   = c / max(1, |c|)                                        (2)
@@ -11,14 +12,14 @@
 //! H. Yuan et al., "MARS: unleashing the power of variance reduction for training large models", 2024, arXiv 2411.10438,
 //! in the approximate form of the authors' code. The usual rate is 3e-3.
 
-use super::moments::Moments;
-use super::reduce::{adam, norm, take};
+use super::moments::{self, Moments};
+use super::reduce::adam;
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
 use crate::recurrence::Clock;
-use crate::tensor_rule::TensorRule;
+use crate::reducing::ReducingRule;
+use crate::value::Value;
 use burn::config::Config;
-use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [MARS](self).
@@ -42,6 +43,14 @@ pub struct MarsConfig {
     /// Second decay rate of vectors, in `[0, 1)`.
     #[config(default = 0.95)]
     pub vector_beta_2: f64,
+    /// Factor of the rate for vectors, in `[0, inf)`.
+    #[config(default = 1.0)]
+    pub vector_lr_factor: f64,
+    /// Strength of decoupled weight decay for vectors that decay, in `[0, inf)`; none for that of matrices.
+    pub vector_weight_decay: Option<f64>,
+    /// Whether vectors take the corrected steps of matrices.
+    #[config(default = false)]
+    pub correct_vectors: bool,
     /// Strength of decoupled weight decay, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
@@ -56,8 +65,19 @@ impl MarsConfig {
         let vector = Moments::new(self.vector_beta_1, self.vector_beta_2, self.epsilon)?;
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
         let gamma = check::non_negative("gamma", self.gamma)?;
-        Elementwise::of_tensor(Mars { moments, vector, gamma })
-            .with_decay(Decay::Decoupled(self.weight_decay))
+        let decay = self.vector_weight_decay.unwrap_or(self.weight_decay);
+        let rule = Mars {
+            moments,
+            vector,
+            gamma,
+            factor: check::non_negative("vector_lr_factor", self.vector_lr_factor)?,
+            decays: [
+                check::non_negative("weight_decay", self.weight_decay)?,
+                check::non_negative("vector_weight_decay", decay)?,
+            ],
+            corrects: self.correct_vectors,
+        };
+        Elementwise::reducing(rule).with_decay(Decay::Inner(self.weight_decay))
     }
 }
 super::doors!(MarsConfig);
@@ -67,38 +87,73 @@ struct Mars {
     moments: Moments,
     vector: Moments,
     gamma: f64,
+    /// Of the rate, for vectors.
+    factor: f64,
+    /// Weight decay of matrices and of vectors.
+    decays: [f64; 2],
+    corrects: bool,
 }
 
-impl TensorRule for Mars {
-    fn name(&self) -> &'static str {
-        "mars"
-    }
+#[derive(Clone, Copy)]
+struct Step {
+    moments: moments::Step,
+    /// Strength of the correction; `None` for vectors, which take AdamW's step.
+    correction: Option<f64>,
+    /// What weight decay leaves of the parameter.
+    shrink: f64,
+}
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq", "previous_grad"]
+impl Step {
+    /// The gradient that the moments see, before clipping.
+    #[inline(always)]
+    fn corrected<V: Value>(&self, g: V, last: V) -> V {
+        match self.correction {
+            Some(k) => g.clone() + (g - last).scale(k), // (1)
+            None => g,
+        }
     }
+}
 
-    fn step(
-        &self,
-        clock: &Clock,
-        shape: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [m, v, last] = take(state, &p);
-        let (s, c) = if shape.len() < 2 {
-            (self.vector.step(clock), g.clone())
+impl ReducingRule<3, 1> for Mars {
+    type Step = Step;
+    const NAME: &'static str = "mars";
+    const SLOTS: [&'static str; 3] = ["exp_avg", "exp_avg_sq", "previous_grad"];
+
+    fn at(&self, clock: &Clock, shape: &[usize]) -> Step {
+        let b1 = self.moments.beta_1;
+        let plain = shape.len() < 2 && !self.corrects;
+        let (moments, factor, decay) = if plain {
+            (&self.vector, self.factor, self.decays[1])
         } else {
-            let b1 = self.moments.beta_1;
-            let c = g.clone() + (g.clone() - last).mul_scalar(self.gamma * b1 / (1.0 - b1)); // (1)
-            let c = c.clone() / norm(c).clamp_min(1.0); // (2)
-            (self.moments.step(clock), c)
+            (&self.moments, 1.0, self.decays[0])
         };
-        let (m, v) = adam(&s, c, m, v);
-        let step = m.clone().mul_scalar(s.lr) / s.denominator(v.clone());
-        (p - step, vec![m, v, g]) // (3)
+        let lr = clock.lr * factor;
+        Step {
+            moments: moments.step(&Clock { lr, ..*clock }),
+            correction: (!plain).then_some(self.gamma * b1 / (1.0 - b1)),
+            shrink: if clock.decays { 1.0 - lr * decay } else { 1.0 },
+        }
+    }
+
+    #[inline(always)]
+    fn begin<V: Value>(s: &Step, _: &V, g: &V, [m, v, last]: [V; 3]) -> ([V; 3], [V; 1]) {
+        let square = s.corrected(g.clone(), last.clone()).square();
+        ([m, v, last], [square])
+    }
+
+    fn factor<V: Value>(s: &Step, [square]: [V; 1]) -> V {
+        match s.correction {
+            Some(_) => square.sqrt().clamp(1.0, f64::INFINITY),
+            None => square.constant(1.0),
+        }
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &Step, norm: V, p: V, g: V, [m, v, last]: [V; 3]) -> (V, [V; 3]) {
+        let c = s.corrected(g.clone(), last) / norm; // (2)
+        let (m, v) = adam(&s.moments, c, m, v);
+        let step = m.clone().scale(s.moments.lr) / s.moments.denominator(v.clone());
+        (p.scale(s.shrink) - step, [m, v, g]) // (3)
     }
 }
 
@@ -106,6 +161,7 @@ impl TensorRule for Mars {
 mod tests {
     use super::*;
     use crate::testing::{golden, refused};
+    use burn::tensor::Tensor;
 
     #[test]
     fn vectors_take_adamws_steps() {

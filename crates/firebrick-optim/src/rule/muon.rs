@@ -10,7 +10,7 @@
 //! p_t = (1 - lr wd) p_{t-1} - lr s X                                 (4)
 //! s   = sqrt(max(1, out / in)), 0.2 sqrt(max(out, in)) or sqrt(out / in)
 //! ```
-//! (a, b, c) = (3.4445, -4.775, 2.0315); X is transposed for (3) where it is higher than wide.
+//! (a, b, c) = (3.4445, -4.775, 2.0315) unless `coefficients` says otherwise; X is transposed for (3) where it is higher than wide.
 //!
 //! # Reference
 //! K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale
@@ -75,6 +75,9 @@ pub struct MuonConfig {
     /// Iterations of (3), at least 1.
     #[config(default = 5)]
     pub steps: usize,
+    /// (a, b, c) of (3), finite.
+    #[config(default = "[3.4445, -4.775, 2.0315]")]
+    pub coefficients: [f64; 3],
     /// Least norm of G, above 0.
     #[config(default = 1e-7)]
     pub epsilon: f64,
@@ -104,7 +107,11 @@ impl MuonConfig {
     /// # Errors
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
+        for value in self.coefficients {
+            check::finite("coefficients", value)?;
+        }
         let rule = Muon {
+            coefficients: self.coefficients,
             momentum: check::range("momentum", self.momentum, 0.0..1.0)?,
             nesterov: self.nesterov,
             steps: check::at_least("steps", self.steps, 1)?,
@@ -161,6 +168,7 @@ impl MuonConfig {
 
 #[derive(Debug)]
 struct Muon {
+    coefficients: [f64; 3],
     momentum: f64,
     nesterov: bool,
     steps: usize,
@@ -192,7 +200,7 @@ impl Muon {
         if rows > columns {
             x = x.transpose();
         }
-        let (a, b, c) = (3.4445, -4.775, 2.0315);
+        let [a, b, c] = self.coefficients;
         for _ in 0..self.steps {
             let gram = x.clone().matmul(x.clone().transpose());
             let poly = gram.clone().mul_scalar(b) + gram.clone().matmul(gram).mul_scalar(c);
@@ -255,6 +263,7 @@ mod tests {
 
     fn rule(config: MuonConfig) -> Muon {
         Muon {
+            coefficients: config.coefficients,
             momentum: config.momentum,
             nesterov: config.nesterov,
             steps: config.steps,

@@ -15,14 +15,15 @@ pub(super) fn rms(x: Tensor<1>) -> Tensor<1> {
 }
 
 /// 1 where `x > 0`, else 0.
-pub(super) fn positive(x: Tensor<1>) -> Tensor<1> {
-    let (one, zero) = (x.ones_like(), x.zeros_like());
+#[inline(always)]
+pub(super) fn positive<V: Value>(x: V) -> V {
+    let (one, zero) = (x.constant(1.0), x.constant(0.0));
     x.where_positive(one, zero)
 }
 
-/// `a / b` where both are above 0, else 1; all of one element.
-pub(super) fn ratio(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
-    let one = a.ones_like();
+/// `a / b` where both are above 0, else 1.
+pub(super) fn ratio<V: Value>(a: V, b: V) -> V {
+    let one = a.constant(1.0);
     let both = a.clone() * b.clone();
     both.where_positive(a / b, one)
 }
@@ -33,8 +34,9 @@ pub(super) fn take<const N: usize>(state: Vec<Tensor<1>>, like: &Tensor<1>) -> [
     std::array::from_fn(|_| slots.next().unwrap_or_else(|| like.zeros_like()))
 }
 
-/// Adam's moments after this step, and their corrected ratio without the rate.
-pub(super) fn adam(s: &Step, g: Tensor<1>, m: Tensor<1>, v: Tensor<1>) -> (Tensor<1>, Tensor<1>) {
+/// Adam's moments after this step.
+#[inline(always)]
+pub(super) fn adam<V: Value>(s: &Step, g: V, m: V, v: V) -> (V, V) {
     (s.first(m, g.clone()), s.second(v, g))
 }
 

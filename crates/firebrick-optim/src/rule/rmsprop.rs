@@ -29,7 +29,7 @@ use firebrick_core::{ConfigError, check};
 /// Configuration of [RMSProp](self).
 #[derive(Config, Debug)]
 pub struct RmsPropConfig {
-    /// Decay rate of the averages, a, in `[0, 1)`.
+    /// Decay rate of the averages, a, in `[0, 1]`.
     #[config(default = 0.99)]
     pub alpha: f64,
     /// Share of the buffer that is kept, mu, in `[0, 1)`.
@@ -55,7 +55,7 @@ impl RmsPropConfig {
     /// # Errors
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
-        let alpha = check::range("alpha", self.alpha, 0.0..1.0)?;
+        let alpha = check::range("alpha", self.alpha, 0.0..=1.0)?;
         let momentum = check::range("momentum", self.momentum, 0.0..1.0)?;
         let (outside, inside) =
             self.epsilon_at.split(check::non_negative("epsilon", self.epsilon)?);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn bad_configurations_are_refused() {
-        refused(RmsPropConfig::new().with_alpha(1.0).build(), "`alpha` must be in [0, 1), got 1");
+        refused(RmsPropConfig::new().with_alpha(1.5).build(), "`alpha` must be in [0, 1], got 1.5");
         refused(
             RmsPropConfig::new().with_momentum(-0.5).build(),
             "`momentum` must be in [0, 1), got -0.5",

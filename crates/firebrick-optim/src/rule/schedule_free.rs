@@ -3,7 +3,7 @@
 //! # Update
 //! Three points: z steps, x is the average, y between them is trained, and is what the module holds.
 //! ```text
-//! lr_t = lr min(1, t / W),  w_t = t^r (max lr_i)^2,  c_t = w_t / sum w_i
+//! lr_t = lr min(1, t / W),  w_t = t^r (max lr_i)^q,  c_t = w_t / sum w_i
 //! d_t  = g_t + wd y                                            SGD
 //! d_t  = g_t / (sqrt(v_t / (1 - b2^t)) + eps) + wd y           AdamW
 //! y    = y + c_t (z - y) + lr_t (b (1 - c_t) - 1) d_t          (1)
@@ -37,6 +37,9 @@ pub struct ScheduleFreeSgdConfig {
     /// Exponent of the step in the weights, in `[0, inf)`.
     #[config(default = 0.0)]
     pub r: f64,
+    /// Exponent of the largest rate in the weights, q, in `[0, inf)`.
+    #[config(default = 2.0)]
+    pub weight_lr_power: f64,
     /// Strength of weight decay at y, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
@@ -48,8 +51,13 @@ impl ScheduleFreeSgdConfig {
     /// # Errors
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
-        let average =
-            Average::new("momentum", self.momentum, self.warmup, self.r, self.weight_decay)?;
+        let average = Average {
+            b: share("momentum", self.momentum)?,
+            warmup: self.warmup,
+            r: check::non_negative("r", self.r)?,
+            power: check::non_negative("weight_lr_power", self.weight_lr_power)?,
+            weight_decay: self.weight_decay,
+        };
         Elementwise::new(FreeSgd(average)).with_decay(Decay::Inner(self.weight_decay))
     }
 }
@@ -73,6 +81,9 @@ pub struct ScheduleFreeAdamWConfig {
     /// Exponent of the step in the weights, in `[0, inf)`.
     #[config(default = 0.0)]
     pub r: f64,
+    /// Exponent of the largest rate in the weights, q, in `[0, inf)`.
+    #[config(default = 2.0)]
+    pub weight_lr_power: f64,
     /// Strength of weight decay at y, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
@@ -84,7 +95,13 @@ impl ScheduleFreeAdamWConfig {
     /// # Errors
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
-        let average = Average::new("beta_1", self.beta_1, self.warmup, self.r, self.weight_decay)?;
+        let average = Average {
+            b: share("beta_1", self.beta_1)?,
+            warmup: self.warmup,
+            r: check::non_negative("r", self.r)?,
+            power: check::non_negative("weight_lr_power", self.weight_lr_power)?,
+            weight_decay: self.weight_decay,
+        };
         let beta_2 = check::range("beta_2", self.beta_2, 0.0..1.0)?;
         let epsilon = check::non_negative("epsilon", self.epsilon)?;
         Elementwise::new(FreeAdamW { average, beta_2, epsilon })
@@ -93,11 +110,17 @@ impl ScheduleFreeAdamWConfig {
 }
 super::doors!(ScheduleFreeAdamWConfig);
 
+/// Checks where y stands.
+fn share(field: &str, b: f64) -> Result<f64, ConfigError> {
+    check::range(field, b, (Bound::Excluded(0.0), Bound::Excluded(1.0)))
+}
+
 #[derive(Debug, Clone)]
 struct Average {
     b: f64,
     warmup: usize,
     r: f64,
+    power: f64,
     weight_decay: f64,
 }
 
@@ -111,17 +134,6 @@ struct AverageStep {
 }
 
 impl Average {
-    fn new(
-        field: &str,
-        b: f64,
-        warmup: usize,
-        r: f64,
-        weight_decay: f64,
-    ) -> Result<Self, ConfigError> {
-        let b = check::range(field, b, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
-        Ok(Self { b, warmup, r: check::non_negative("r", r)?, weight_decay })
-    }
-
     /// What (3) needs: the slot of z, and the factor of `z - y`.
     fn evaluation(&self) -> (usize, f64) {
         (0, 1.0 - 1.0 / self.b)
@@ -136,7 +148,7 @@ impl Average {
             [largest, sum] => [lr.max(largest), sum],
             _ => [lr, 0.0],
         };
-        let weight = t.powf(self.r) * largest * largest;
+        let weight = t.powf(self.r) * largest.powf(self.power);
         memory.copy_from_slice(&[largest, sum + weight]);
         let c = if sum + weight == 0.0 { 0.0 } else { weight / (sum + weight) };
         let weight_decay = if clock.decays { self.weight_decay } else { 0.0 };

@@ -12,13 +12,12 @@
 //! M. Wortsman et al., "Stable and low-precision training for large-scale vision-language models", 2023, arXiv 2304.13013.
 
 use super::moments::Moments;
-use super::reduce::take;
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
 use crate::recurrence::Clock;
-use crate::tensor_rule::TensorRule;
+use crate::reducing::ReducingRule;
+use crate::value::Value;
 use burn::config::Config;
-use burn::tensor::Tensor;
 use firebrick_core::ConfigError;
 
 /// Configuration of [StableAdamW](self).
@@ -45,7 +44,7 @@ impl StableAdamWConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
-        Elementwise::of_tensor(StableAdamW { moments, weight_decay: self.weight_decay })
+        Elementwise::reducing(StableAdamW { moments, weight_decay: self.weight_decay })
             .with_decay(Decay::Inner(self.weight_decay))
     }
 }
@@ -57,41 +56,59 @@ struct StableAdamW {
     weight_decay: f64,
 }
 
-impl TensorRule for StableAdamW {
-    fn name(&self) -> &'static str {
-        "stable_adamw"
-    }
+#[derive(Clone, Copy)]
+struct Step {
+    lr: f64,
+    fresh_1: f64,
+    fresh_2: f64,
+    epsilon: f64,
+    /// The smallest square that is divided by.
+    floor: f64,
+    weight_decay: f64,
+    /// One over the number of elements.
+    share: f64,
+}
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
+impl ReducingRule<2, 1> for StableAdamW {
+    type Step = Step;
+    const NAME: &'static str = "stable_adamw";
+    const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
 
-    fn step(
-        &self,
-        clock: &Clock,
-        _: &[usize],
-        _: &mut [f64],
-        p: Tensor<1>,
-        g: Tensor<1>,
-        state: Vec<Tensor<1>>,
-    ) -> (Tensor<1>, Vec<Tensor<1>>) {
-        let [m, v] = take(state, &p);
+    fn at(&self, clock: &Clock, shape: &[usize]) -> Step {
         let t = clock.t as f64;
         let Moments { beta_1, beta_2, epsilon } = self.moments;
         let fresh = |beta: f64| 1.0 - beta * (1.0 - beta.powf(t - 1.0)) / (1.0 - beta.powf(t));
-        let (f1, f2) = (fresh(beta_1), fresh(beta_2));
-        let square = g.clone().square();
-        let m = m.mul_scalar(1.0 - f1) + g.mul_scalar(f1);
-        let v = v.mul_scalar(1.0 - f2) + square.clone().mul_scalar(f2); // (1)
-        // The smallest normal number stands in for a square that f32 would round to 0.
-        let floor = (epsilon * epsilon).max(f64::from(f32::MIN_POSITIVE));
-        let r = (square / v.clone().clamp_min(floor)).mean().sqrt();
-        let lr = r.clamp_min(1.0).recip().mul_scalar(clock.lr); // (2)
-        let mut step = m.clone() / v.clone().sqrt().add_scalar(epsilon);
-        if clock.decays {
-            step = step + p.clone().mul_scalar(self.weight_decay);
+        Step {
+            lr: clock.lr,
+            fresh_1: fresh(beta_1),
+            fresh_2: fresh(beta_2),
+            epsilon,
+            // The smallest normal number stands in for a square that f32 would round to 0.
+            floor: (epsilon * epsilon).max(f64::from(f32::MIN_POSITIVE)),
+            weight_decay: if clock.decays { self.weight_decay } else { 0.0 },
+            share: 1.0 / shape.iter().product::<usize>() as f64,
         }
-        (p - step * lr, vec![m, v]) // (3)
+    }
+
+    #[inline(always)]
+    fn begin<V: Value>(s: &Step, _: &V, g: &V, [m, v]: [V; 2]) -> ([V; 2], [V; 1]) {
+        let square = g.clone().square();
+        let m = m.scale(1.0 - s.fresh_1) + g.clone().scale(s.fresh_1);
+        let v = v.scale(1.0 - s.fresh_2) + square.clone().scale(s.fresh_2); // (1)
+        let over = square / v.clone().clamp(s.floor, f64::INFINITY);
+        ([m, v], [over])
+    }
+
+    fn factor<V: Value>(s: &Step, [over]: [V; 1]) -> V {
+        let r = over.scale(s.share).sqrt().clamp(1.0, f64::INFINITY);
+        r.constant(s.lr) / r // (2)
+    }
+
+    #[inline(always)]
+    fn finish<V: Value>(s: &Step, lr: V, p: V, _: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
+        let step = m.clone() / v.clone().sqrt().offset(s.epsilon);
+        let step = step + p.clone().scale(s.weight_decay);
+        (p - step * lr, [m, v]) // (3)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Walking a module together with a stored tensor for each of its parameters.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use crate::tie::tie;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use std::collections::HashSet;
 
 /// One plain tensor for each trainable parameter, by the parameter's identity.
 #[derive(Default)]
@@ -42,13 +44,18 @@ impl Store {
 
     /// Applies `pair` to every trainable parameter; one that is new is stored as it is first.
     pub(super) fn apply<M: Module, P: Pair>(&mut self, module: M, pair: &mut P) -> M {
-        struct Walk<'a, P>(&'a mut GradientsParams, &'a mut P);
+        struct Walk<'a, P>(&'a mut GradientsParams, &'a mut P, HashSet<ParamId>, bool);
         impl<P: Pair> ModuleMapper for Walk<'_, P> {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 if !param.is_require_grad() {
                     return param;
                 }
                 let id = param.id;
+                if !self.2.insert(id) {
+                    // Another place of the same parameter: it is tied to the first one below.
+                    self.3 = true;
+                    return param;
+                }
                 let value = param.base().inner();
                 let stored = self.0.remove::<D>(id).unwrap_or_else(|| value.clone());
                 let (new, stored) = self.1.apply(value, stored);
@@ -59,7 +66,9 @@ impl Store {
                 }
             }
         }
-        module.map(&mut Walk(&mut self.0, pair))
+        let mut walk = Walk(&mut self.0, pair, HashSet::new(), false);
+        let module = module.map(&mut walk);
+        if walk.3 { tie(module) } else { module }
     }
 
     /// `module` with the stored values in place of its own.

@@ -13,12 +13,14 @@
 //! 2102.11600; J. Zhuang et al., "Surrogate gap minimization improves sharpness-aware training", 2022, arXiv 2203.08065.
 
 use super::pairs::{Store, replace};
+use crate::tie::tie;
 use burn::config::Config;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// How the neighbourhood is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -134,17 +136,18 @@ impl Sam {
     /// The model at the worst point nearby, and what leads back.
     #[must_use]
     pub fn up<M: Module>(&self, model: M, grads: GradientsParams) -> (M, SamSnapshot) {
-        struct Norm<'a>(&'a GradientsParams, SamForm, Sum);
+        struct Norm<'a>(&'a GradientsParams, SamForm, Sum, HashSet<ParamId>);
         impl ModuleVisitor for Norm<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(grad) = self.0.get::<D>(param.id) {
+                let first = self.3.insert(param.id);
+                if let Some(grad) = self.0.get::<D>(param.id).filter(|_| first) {
                     let grad = rescale(self.1, &param.base().inner(), grad);
                     self.2.add(grad.square().sum());
                 }
             }
         }
         let weights = Store::of(&model);
-        let mut norm = Norm(&grads, self.form, Sum::default());
+        let mut norm = Norm(&grads, self.form, Sum::default(), HashSet::new());
         model.visit(&mut norm);
         let Some(square) = norm.2.0 else { return (model, SamSnapshot { weights, grads }) };
         let factor = square.sqrt().add_scalar(1e-12).recip().mul_scalar(self.rho);
@@ -160,7 +163,7 @@ impl Sam {
                 replace(param, up)
             }
         }
-        let up = model.map(&mut Up(&grads, self.form, factor));
+        let up = tie(model.map(&mut Up(&grads, self.form, factor)));
         (up, SamSnapshot { weights, grads })
     }
 
@@ -177,10 +180,11 @@ impl Sam {
         if self.alpha == 0.0 {
             return (model, grads);
         }
-        struct Dot<'a>(&'a GradientsParams, &'a GradientsParams, Sum, Sum);
+        struct Dot<'a>(&'a GradientsParams, &'a GradientsParams, Sum, Sum, HashSet<ParamId>);
         impl ModuleVisitor for Dot<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let (Some(g), Some(s)) = (self.0.get::<D>(param.id), self.1.get::<D>(param.id))
+                let (Some(g), Some(s), true) =
+                    (self.0.get::<D>(param.id), self.1.get::<D>(param.id), self.4.insert(param.id))
                 else {
                     return;
                 };
@@ -188,13 +192,16 @@ impl Sam {
                 self.3.add(s.square().sum());
             }
         }
-        let mut dot = Dot(&first, &grads, Sum::default(), Sum::default());
+        let mut dot = Dot(&first, &grads, Sum::default(), Sum::default(), HashSet::new());
         model.visit(&mut dot);
         let (Some(product), Some(square)) = (dot.2.0, dot.3.0) else { return (model, grads) };
         let along = product / square.clamp_min(f64::from(f32::MIN_POSITIVE));
-        struct Mix<'a>(&'a GradientsParams, GradientsParams, Tensor<1>, f64);
+        struct Mix<'a>(&'a GradientsParams, GradientsParams, Tensor<1>, f64, HashSet<ParamId>);
         impl ModuleVisitor for Mix<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !self.4.insert(param.id) {
+                    return;
+                }
                 let (Some(g), Some(s)) = (self.0.get::<D>(param.id), self.1.remove::<D>(param.id))
                 else {
                     return;
@@ -204,7 +211,7 @@ impl Sam {
                 self.1.register::<D>(param.id, s - across.mul_scalar(self.3));
             }
         }
-        let mut mix = Mix(&first, grads, along, self.alpha);
+        let mut mix = Mix(&first, grads, along, self.alpha, HashSet::new());
         model.visit(&mut mix);
         (model, mix.1)
     }
