@@ -406,6 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn weighted_draws_go_into_burns_own_loader() {
+        let labels: Vec<u32> = (0..100).map(|row| u32::from(row >= 90)).collect();
+        let train = Train::new((), (0..100).collect());
+        let drawn =
+            crate::WeightedSampler::balanced(&train, &labels).expect("valid").sample(400, Seed(2));
+        let part = Subset::new(data(100), drawn.rows).expect("rows exist");
+        let loader = DataLoaderBuilder::new(Keep).batch_size(64).shuffle(1).build(part.clone());
+        let seen = items(&*loader);
+        // Half of the draws, with five deviations of sqrt(400 / 4) = 10.
+        assert!(seen.iter().filter(|&&item| item >= 90).count().abs_diff(200) < 50);
+        assert_eq!(seen.len(), 400);
+        let pinned = EpochLoader::new(part, Keep, 64).expect("valid").with_shuffle(Seed(3));
+        assert!(items(&pinned) != items(&pinned));
+    }
+
+    #[test]
     fn epochs_are_pinned_and_survive_a_change_of_device() {
         let folds = split_dataset(&data(20), &KFold::new(4).with_shuffle(Seed(1))).expect("splits");
         let loaders =

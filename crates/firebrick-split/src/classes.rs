@@ -1,5 +1,27 @@
 //! Classes and groups in dense numbering: by first appearance, or by ascending code.
 
+use rayon::prelude::*;
+
+/// Rows that one task looks at.
+const PART: usize = 1 << 16;
+
+/// Rows of each code up to `max`, the column in four parts at once where their tables are small against it.
+fn rows_of_codes(column: &[u32], max: usize) -> Vec<u32> {
+    // Fewer than 2^32 rows fit into a column.
+    let count = |part: &[u32]| {
+        let mut table = vec![0u32; max + 1];
+        part.iter().for_each(|&code| table[code as usize] += 1);
+        table
+    };
+    let parts = if (max + 1).saturating_mul(8) <= column.len() { 4 } else { 1 };
+    let add = |mut sum: Vec<u32>, other: Vec<u32>| {
+        sum.iter_mut().zip(other).for_each(|(sum, rows)| *sum += rows);
+        sum
+    };
+    let tables = column.par_chunks(column.len().div_ceil(parts).max(PART)).map(count);
+    tables.reduce_with(add).unwrap_or_else(|| vec![0; max + 1])
+}
+
 /// Distinct values of a column of codes, numbered densely.
 #[derive(Debug)]
 pub(crate) struct Dense {
@@ -30,7 +52,8 @@ impl Dense {
     }
 
     fn build(column: &[u32], appearance: bool) -> Self {
-        let max = column.iter().copied().max().unwrap_or(0) as usize;
+        let max = column.par_chunks(PART).filter_map(|part| part.iter().max()).max();
+        let max = max.copied().unwrap_or(0) as usize;
         // A table pays while it is not much larger than the column itself.
         if max <= column.len().saturating_mul(2).max(4096) {
             Self::with_table(column, max, appearance)
@@ -40,24 +63,10 @@ impl Dense {
     }
 
     fn with_table(column: &[u32], max: usize, appearance: bool) -> Self {
-        let (mut codes, mut counts) = (Vec::new(), Vec::new());
-        let mut table = vec![u32::MAX; max + 1];
-        if appearance {
-            for &code in column {
-                let number = &mut table[code as usize];
-                if *number == u32::MAX {
-                    *number = codes.len() as u32;
-                    codes.push(code);
-                    counts.push(0usize);
-                }
-                counts[*number as usize] += 1;
-            }
-        } else {
-            // The table counts first, and is then overwritten by the numbers; fewer than 2^32 rows fit.
-            table.fill(0);
-            for &code in column {
-                table[code as usize] += 1;
-            }
+        let mut table = rows_of_codes(column, max);
+        if !appearance {
+            let (mut codes, mut counts) = (Vec::new(), Vec::new());
+            // The table counted first, and is now overwritten by the numbers.
             for (code, entry) in table.iter_mut().enumerate() {
                 if *entry > 0 {
                     counts.push(*entry as usize);
@@ -65,8 +74,24 @@ impl Dense {
                     codes.push(code as u32);
                 }
             }
+            return Self { codes, counts, lookup: Lookup::Table(table) };
         }
-        Self { codes, counts, lookup: Lookup::Table(table) }
+        let distinct = table.iter().filter(|&&rows| rows > 0).count();
+        let mut numbers = vec![u32::MAX; max + 1];
+        let mut codes = Vec::with_capacity(distinct);
+        for &code in column {
+            // Most often all have appeared soon.
+            if codes.len() == distinct {
+                break;
+            }
+            let number = &mut numbers[code as usize];
+            if *number == u32::MAX {
+                *number = codes.len() as u32;
+                codes.push(code);
+            }
+        }
+        let counts = codes.iter().map(|&code| table[code as usize] as usize).collect();
+        Self { codes, counts, lookup: Lookup::Table(numbers) }
     }
 
     fn with_sort(column: &[u32], appearance: bool) -> Self {
@@ -107,6 +132,20 @@ impl Dense {
                 let place = sorted.partition_point(|&(c, _)| c < code);
                 sorted[place].1 as usize
             }
+        }
+    }
+
+    /// What `of` holds for the number of each row.
+    pub(crate) fn spread<T: Copy + Send + Sync>(&self, column: &[u32], of: &[T]) -> Vec<T> {
+        let rows = column.par_iter().with_min_len(PART);
+        match (&self.lookup, of.first()) {
+            // One table from codes straight to values; codes that do not occur hold any.
+            (Lookup::Table(table), Some(&any)) => {
+                let values = table.iter().map(|&n| of.get(n as usize).copied().unwrap_or(any));
+                let values: Vec<T> = values.collect();
+                rows.map(|&code| values[code as usize]).collect()
+            }
+            _ => rows.map(|&code| of[self.number(code)]).collect(),
         }
     }
 

@@ -332,6 +332,12 @@ pub enum SplitError {
         /// Its length.
         right_len: usize,
     },
+    /// A recorded case of a scheme that is not known.
+    #[error("unknown kind {kind:?} of split")]
+    UnknownKind {
+        /// The kind.
+        kind: String,
+    },
     /// A recorded case that cannot be replayed.
     #[error("the case cannot be replayed: {reason}")]
     BadCase {

@@ -88,7 +88,7 @@ fn order(counts: &[usize], shuffle: Option<Seed>) -> Vec<u32> {
 }
 
 /// Sorts group numbers by descending key, stable; in linear time while the keys are small.
-fn counting_sort(order: &mut Vec<u32>, counts: &[usize], key: impl Fn(usize) -> usize) {
+pub(crate) fn counting_sort(order: &mut Vec<u32>, counts: &[usize], key: impl Fn(usize) -> usize) {
     let max = counts.iter().map(|&count| key(count)).max().unwrap_or(0);
     if max > counts.len().saturating_mul(2) {
         order.sort_by_key(|&group| Reverse(key(counts[group as usize])));
@@ -139,11 +139,6 @@ fn assign<I: Id>(counts: &[usize], order: &[u32], k: usize) -> Vec<I> {
     folds
 }
 
-/// The id of each row from the id of each group number.
-pub(crate) fn spread<I: Id>(column: &[u32], groups: &Dense, folds: &[I]) -> Vec<I> {
-    column.iter().map(|&code| folds[groups.number(code)]).collect()
-}
-
 impl Splitter for GroupKFold {
     type Output = FoldMap;
 
@@ -157,7 +152,7 @@ impl Splitter for GroupKFold {
         let order = order(&groups.counts, self.shuffle);
         Ok(with_id!(self.k, I => {
             let folds = assign::<I>(&groups.counts, &order, self.k);
-            let ids = spread(column, &groups, &folds);
+            let ids = groups.spread(column, &folds);
             FoldMap::new(self.k, ids, self.spec(), rows.fingerprint, warnings)
         }))
     }

@@ -120,8 +120,9 @@ pub(crate) fn stratified(
     let mut placed = vec![[0u32; 4]; classes.len()];
     let mut members = [0usize; 4];
     let mut parts = vec![0u8; sizes_of_groups.len()];
+    let mut pairs = Vec::new();
     for &group in order {
-        let pairs = counts.group(group as usize);
+        counts.read(group as usize, &mut pairs);
         // Minus the change that an even spread makes, over the part's share: sum of (2 F + g) g / n_c^2 / a.
         let score = |part: usize| -> u128 {
             let change: u128 = pairs
@@ -135,7 +136,7 @@ pub(crate) fn stratified(
         };
         let best = (0..4).filter(|&part| wanted[part] > 0).min_by_key(|&part| (score(part), part));
         let best = best.unwrap_or(0);
-        for &(class, count) in pairs {
+        for &(class, count) in &pairs {
             placed[class as usize][best] += count;
         }
         members[best] += 1;

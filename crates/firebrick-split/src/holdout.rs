@@ -4,7 +4,7 @@ use crate::apportion::apportion_classes;
 use crate::classes::Dense;
 use crate::group_holdout;
 use crate::map::{Id, PartName};
-use crate::shuffle::{Words, shuffle_ids};
+use crate::shuffle::{Words, fill, fill_shuffled};
 use crate::size::resolve;
 use crate::stratified::deal;
 use crate::stratified_group::ClassCounts;
@@ -159,7 +159,7 @@ impl HoldOut {
         sizes: [usize; 3],
     ) -> Result<(Vec<u8>, Vec<Warning>), SplitError> {
         let parts = sizes.iter().filter(|&&size| size > 0).count();
-        let need = parts * self.min_per_class.max(1);
+        let need = parts.saturating_mul(self.min_per_class.max(1));
         let mut classes = Dense::by_appearance(labels);
         let small = classes.list(|count| count < need);
         let mut warnings = Vec::new();
@@ -183,7 +183,7 @@ impl HoldOut {
         }
         let labels = pooled.as_deref().unwrap_or(labels);
         for (part, name) in PARTS.into_iter().enumerate() {
-            let floor = self.min_per_class * classes.len();
+            let floor = self.min_per_class.saturating_mul(classes.len());
             if sizes[part] > 0 && sizes[part] < floor {
                 let (size, classes, min_per_class) =
                     (sizes[part], classes.len(), self.min_per_class);
@@ -256,7 +256,7 @@ impl HoldOut {
                 });
             }
         }
-        Ok((crate::group::spread(column, &groups, &parts), warnings))
+        Ok((groups.spread(column, &parts), warnings))
     }
 }
 
@@ -285,13 +285,13 @@ impl Splitter for HoldOut {
             warnings.extend(more);
             ids
         } else {
-            let mut ids = Vec::with_capacity(rows.n);
-            for (part, size) in sizes.into_iter().enumerate() {
-                ids.resize(ids.len() + size, part_id(part));
-            }
-            ids.resize(rows.n, u8::EXCLUDED);
-            if let Some(seed) = self.shuffle {
-                shuffle_ids(&mut ids, seed, "split/hold_out");
+            let left_out = rows.n - sizes.iter().sum::<usize>();
+            let parts = sizes.into_iter().chain([left_out]).enumerate();
+            let runs = parts.map(|(part, size)| (part_id(part), size));
+            let mut ids = vec![0; rows.n];
+            match self.shuffle {
+                None => fill(&mut ids, runs),
+                Some(seed) => fill_shuffled(&mut ids, runs, seed, "split/hold_out"),
             }
             ids
         };
@@ -386,6 +386,10 @@ mod tests {
         labels.extend([1; 4]);
         let rows = Rows::new(1004).with_labels(&labels);
         let split = HoldOut::new("0.05").with_stratified().with_shuffle(Seed(1));
+        let huge = split.clone().with_min_per_class(usize::MAX);
+        assert!(matches!(huge.split(&rows), Err(SplitError::ClassTooSmall { .. })));
+        let pooled = huge.with_rare(Rare::Pool).split(&rows);
+        assert!(matches!(pooled, Err(SplitError::PartTooSmall { .. })));
         let ones = |roles: &Roles| roles.test().iter().filter(|&&row| row >= 1000).count();
         assert_eq!(ones(&split.split(&rows).expect("splits")), 0);
         let kept = split.with_min_per_class(2).split(&rows).expect("splits");

@@ -1,5 +1,7 @@
 //! Fold numbers as they are stored: one byte a row while that is enough, else two.
 
+use crate::listing::{self, Wanted};
+
 /// The fold of each row in one byte, or two from 256 folds on; the largest value marks rows in no fold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ids {
@@ -19,6 +21,10 @@ pub(crate) trait Id: Copy + Eq + Send + Sync + 'static {
     fn index(self) -> usize;
     /// Wraps a column of ids.
     fn wrap(ids: Vec<Self>) -> Ids;
+    /// Writes the wanted rows of a block that begins at row `first`; `out` has room for just them.
+    fn write(ids: &[Self], first: u32, wanted: Wanted, out: &mut [u32]) {
+        listing::write(ids, first, wanted, out);
+    }
 }
 
 impl Id for u8 {
@@ -33,6 +39,9 @@ impl Id for u8 {
     }
     fn wrap(ids: Vec<Self>) -> Ids {
         Ids::U8(ids)
+    }
+    fn write(ids: &[Self], first: u32, wanted: Wanted, out: &mut [u32]) {
+        listing::write_bytes(ids, first, wanted, out);
     }
 }
 

@@ -1,7 +1,7 @@
 //! K-fold: every row is validated on once, fold sizes differ by at most one.
 
 use crate::map::{Id, MAX_FOLDS, with_id};
-use crate::shuffle::shuffle_ids;
+use crate::shuffle::{fill, fill_shuffled};
 use crate::{FoldMap, Rows, Spec, SplitError, Splitter};
 use firebrick_core::Seed;
 
@@ -50,14 +50,9 @@ impl KFold {
     }
 }
 
-/// Fold numbers in blocks of the sizes of K-fold.
-pub(crate) fn blocks<I: Id>(n: usize, k: usize) -> Vec<I> {
-    let mut ids = Vec::with_capacity(n);
-    for fold in 0..k {
-        let size = n / k + usize::from(fold < n % k);
-        ids.resize(ids.len() + size, I::new(fold));
-    }
-    ids
+/// Fold numbers with the sizes of K-fold.
+pub(crate) fn runs<I: Id>(n: usize, k: usize) -> impl Iterator<Item = (I, usize)> {
+    (0..k).map(move |fold| (I::new(fold), n / k + usize::from(fold < n % k)))
 }
 
 impl Splitter for KFold {
@@ -68,9 +63,10 @@ impl Splitter for KFold {
         check_k(self.k, rows.n)?;
         let warnings = rows.ignored("k_fold", false, false);
         Ok(with_id!(self.k, I => {
-            let mut ids = blocks::<I>(rows.n, self.k);
-            if let Some(seed) = self.shuffle {
-                shuffle_ids(&mut ids, seed, "split/k_fold");
+            let mut ids = vec![I::new(0); rows.n];
+            match self.shuffle {
+                None => fill(&mut ids, runs(rows.n, self.k)),
+                Some(seed) => fill_shuffled(&mut ids, runs(rows.n, self.k), seed, "split/k_fold"),
             }
             FoldMap::new(self.k, ids, self.spec(), rows.fingerprint, warnings)
         }))

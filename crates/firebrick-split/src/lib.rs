@@ -37,6 +37,7 @@ mod burn_views;
 mod classes;
 pub mod encode;
 mod error;
+mod fair;
 mod fingerprint;
 mod group;
 mod group_holdout;
@@ -47,10 +48,13 @@ mod kfold;
 mod leave_out;
 mod ledger;
 mod ledger_file;
+mod listing;
 mod manifest;
 mod map;
 mod multilabel;
 mod predefined;
+#[cfg(test)]
+mod promises;
 #[cfg(test)]
 mod properties;
 mod purged;

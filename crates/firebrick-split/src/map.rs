@@ -1,5 +1,6 @@
 //! The fold map: one byte a row that says which fold the row is in.
 
+use crate::listing::{Wanted, list, tally};
 use crate::splitter::no_split;
 use crate::{Fingerprint, RowSet, Spec, Split, SplitError, Splits, Warning};
 use serde::{Deserialize, Serialize};
@@ -80,40 +81,6 @@ impl FoldLists {
     }
 }
 
-/// Rows per fold; the last entry counts the excluded ones.
-fn tally<I: Id>(ids: &[I], k: usize) -> Vec<usize> {
-    // Four tables, so that runs of one id do not wait for their own count.
-    let mut tables = [vec![0usize; k + 1], vec![0; k + 1], vec![0; k + 1], vec![0; k + 1]];
-    let mut quads = ids.chunks_exact(4);
-    for quad in &mut quads {
-        for (table, id) in tables.iter_mut().zip(quad) {
-            table[id.index().min(k)] += 1;
-        }
-    }
-    for id in quads.remainder() {
-        tables[0][id.index().min(k)] += 1;
-    }
-    let [mut total, others @ ..] = tables;
-    for other in others {
-        total.iter_mut().zip(other).for_each(|(sum, count)| *sum += count);
-    }
-    total
-}
-
-/// The rows whose id passes `keep`, ascending; `len` is their number.
-///
-/// Writes every row and moves on only past kept ones, so that no branch can be mispredicted.
-fn filter<I: Id>(ids: &[I], len: usize, keep: impl Fn(I) -> bool) -> Vec<u32> {
-    let mut rows = vec![0u32; len + 1];
-    let mut next = 0;
-    for (row, &id) in ids.iter().enumerate() {
-        rows[next] = row as u32;
-        next += usize::from(keep(id));
-    }
-    rows.truncate(next);
-    rows
-}
-
 fn lists<I: Id>(ids: &[I], k: usize, counts: &[usize]) -> FoldLists {
     let mut offsets = vec![0usize; k + 1];
     for fold in 0..k {
@@ -140,7 +107,6 @@ impl FoldMap {
         fingerprint: Option<Fingerprint>,
         warnings: Vec<Warning>,
     ) -> Self {
-        debug_assert!(ids.iter().all(|&id| id == I::EXCLUDED || id.index() < k));
         let counts = tally(&ids, k);
         Self { k, ids: I::wrap(ids), counts, spec, fingerprint, warnings }
     }
@@ -184,17 +150,7 @@ impl FoldMap {
         if fold >= self.k {
             return Err(no_split(fold, self.k));
         }
-        let len = self.counts[fold];
-        Ok(match &self.ids {
-            Ids::U8(ids) => {
-                let wanted = fold as u8;
-                filter(ids, len, |id| id == wanted)
-            }
-            Ids::U16(ids) => {
-                let wanted = fold as u16;
-                filter(ids, len, |id| id == wanted)
-            }
-        })
+        Ok(self.list(self.counts[fold], Wanted::Fold(fold)))
     }
 
     /// The rows of all folds but `fold`, ascending, without excluded ones.
@@ -206,16 +162,7 @@ impl FoldMap {
             return Err(no_split(fold, self.k));
         }
         let len = self.rows() - self.counts[fold] - self.counts[self.k];
-        Ok(match &self.ids {
-            Ids::U8(ids) => {
-                let not = fold as u8;
-                filter(ids, len, |id| (id != not) & (id != u8::EXCLUDED))
-            }
-            Ids::U16(ids) => {
-                let not = fold as u16;
-                filter(ids, len, |id| (id != not) & (id != u16::EXCLUDED))
-            }
-        })
+        Ok(self.list(len, Wanted::Others(fold)))
     }
 
     /// All folds listed in one pass; 4 bytes a row.
@@ -230,10 +177,13 @@ impl FoldMap {
     /// The rows in no fold, ascending.
     #[must_use]
     pub fn excluded(&self) -> Vec<u32> {
-        let len = self.counts[self.k];
+        self.list(self.counts[self.k], Wanted::Excluded)
+    }
+
+    fn list(&self, len: usize, wanted: Wanted) -> Vec<u32> {
         match &self.ids {
-            Ids::U8(ids) => filter(ids, len, |id| id == u8::EXCLUDED),
-            Ids::U16(ids) => filter(ids, len, |id| id == u16::EXCLUDED),
+            Ids::U8(ids) => list(ids, len, wanted),
+            Ids::U16(ids) => list(ids, len, wanted),
         }
     }
 

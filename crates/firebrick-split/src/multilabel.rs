@@ -113,6 +113,15 @@ impl LabelSets {
         sets
     }
 
+    /// A warning for each column that is never or always set.
+    fn constant(&self) -> impl Iterator<Item = Warning> {
+        let rows = self.rows();
+        let mut counts = vec![0usize; self.columns];
+        self.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        let constant = counts.into_iter().enumerate().filter(move |&(_, c)| c == 0 || c == rows);
+        constant.map(move |(column, count)| Warning::ConstantLabel { column, count, rows })
+    }
+
     /// Each row's pairs of labels as numbers of their own.
     fn pairs(&self) -> Self {
         let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
@@ -274,13 +283,7 @@ impl Splitter for MultilabelKFold {
         let sets =
             rows.label_sets.ok_or(SplitError::MissingColumn { column: "label_sets", scheme })?;
         let mut warnings = rows.ignored(scheme, false, false);
-        let mut counts = vec![0usize; sets.columns()];
-        sets.labels.iter().for_each(|&label| counts[label as usize] += 1);
-        for (column, count) in counts.into_iter().enumerate() {
-            if count == 0 || count == rows.n {
-                warnings.push(Warning::ConstantLabel { column, count, rows: rows.n });
-            }
-        }
+        warnings.extend(sets.constant());
         let mut order: Vec<u32> = (0..rows.n as u32).collect();
         if let Some(seed) = self.shuffle {
             Words::new(seed.stream("split/multilabel")).shuffle(&mut order);
@@ -308,6 +311,7 @@ impl Splitter for MultilabelKFold {
 /// Hold-out for rows with several labels each: parts of exact size, labels spread by iterative stratification.
 ///
 /// Errors: those of [`HoldOut`](crate::HoldOut) for sizes, [`SplitError::MissingColumn`] without label sets.
+/// Warning: [`Warning::ConstantLabel`] for each column that is never or always set.
 ///
 /// ```
 /// use firebrick_split::{LabelSets, MultilabelHoldOut, Rows, Splitter};
@@ -364,7 +368,8 @@ impl Splitter for MultilabelHoldOut {
         }
         let parts = iterative(sets, &sizes, self.second_order, &order);
         let ids: Vec<u8> = parts.iter().map(|&part| part as u8).collect();
-        let warnings = rows.ignored(scheme, false, false);
+        let mut warnings = rows.ignored(scheme, false, false);
+        warnings.extend(sets.constant());
         Ok(crate::Roles::new(FoldMap::new(3, ids, self.spec(), rows.fingerprint, warnings)))
     }
 

@@ -12,12 +12,18 @@ use serde_json::Value;
 struct Case {
     kind: String,
     n: usize,
+    #[serde(alias = "n_splits")]
     k: Option<usize>,
+    #[serde(alias = "n_groups")]
     p: Option<usize>,
+    #[serde(alias = "labels")]
     y: Option<Vec<Value>>,
+    #[serde(alias = "groups")]
     g: Option<Vec<Value>>,
     gap: Option<u64>,
+    #[serde(alias = "max_train_size")]
     max_train: Option<u64>,
+    #[serde(alias = "test_size")]
     test: Option<u64>,
     /// Fold of each row for `predefined`, -1 for none.
     test_fold: Option<Vec<i64>>,
@@ -42,12 +48,14 @@ fn bad(reason: impl Into<String>) -> SplitError {
 /// Replays recorded splits: `{"splits": [case, ..]}`, a list of cases, or one case.
 ///
 /// A case is `{"kind", "n", "k", "y", "g", "gap", "max_train", "test", "p", "folds": [[[train], [test]], ..]}`,
-/// unshuffled, with what its kind needs. Kinds: `kfold`, `stratified_kfold`, `group_kfold`,
-/// `stratified_group_kfold` (in compat mode), `time_series`, `leave_one_out`, `leave_p_out`, `leave_one_group_out`,
-/// `leave_p_groups_out`, `predefined` (with `test_fold`). Lists are compared exactly.
+/// unshuffled, with what its kind needs; scikit-learn's own names (`n_splits`, `max_train_size`) serve too. Kinds: `kfold`,
+/// `stratified_kfold`, `group_kfold`, `stratified_group_kfold` (in compat mode, its empty folds included), `time_series`
+/// (`max_train` of 0 is no limit, as in scikit-learn), `leave_one_out`, `leave_p_out`, `leave_one_group_out`,
+/// `leave_p_groups_out`, `predefined` (with `test_fold`), or the names of scikit-learn's classes. Lists are compared exactly.
 ///
 /// # Errors
-/// [`SplitError::BadCase`] when a case is not of this form. A scheme that refuses a case is a difference.
+/// [`SplitError::BadCase`] when a case is not of this form, [`SplitError::UnknownKind`] when its kind is none of these. A
+/// scheme that refuses a case is a difference.
 ///
 /// ```
 /// let case = serde_json::json!({"splits": [
@@ -68,7 +76,8 @@ pub fn replay(recorded: &Value) -> Result<ReplayReport, SplitError> {
         report.cases += 1;
         let name = format!("case {index} ({}, n {})", case.kind, case.n);
         match run(&case) {
-            Err(error @ SplitError::BadCase { .. }) => return Err(bad(format!("{name}: {error}"))),
+            Err(SplitError::BadCase { reason }) => return Err(bad(format!("{name}: {reason}"))),
+            Err(error @ SplitError::UnknownKind { .. }) => return Err(error),
             Err(error) => report.differences.push(format!("{name}: {error}")),
             Ok(folds) => match difference(&folds, &case.folds) {
                 Some(text) => report.differences.push(format!("{name}: {text}")),
@@ -80,7 +89,10 @@ pub fn replay(recorded: &Value) -> Result<ReplayReport, SplitError> {
 }
 
 fn difference(ours: &[[Vec<u32>; 2]], theirs: &[[Vec<u32>; 2]]) -> Option<String> {
-    if ours.len() != theirs.len() {
+    if ours.len() > theirs.len() {
+        return Some(format!("more splits than the {} recorded", theirs.len()));
+    }
+    if ours.len() < theirs.len() {
         return Some(format!("{} splits instead of {}", ours.len(), theirs.len()));
     }
     for (split, (a, b)) in ours.iter().zip(theirs).enumerate() {
@@ -119,40 +131,61 @@ fn run(case: &Case) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
     let y = || codes("y", case.y.as_ref());
     let g = || codes("g", case.g.as_ref());
     let rows = Rows::new(case.n);
-    match case.kind.as_str() {
-        "kfold" => lists(&KFold::new(k()?), &rows),
-        "stratified_kfold" => lists(&StratifiedKFold::new(k()?), &rows.with_labels(&y()?)),
-        "group_kfold" => lists(&GroupKFold::new(k()?), &rows.with_groups(&g()?)),
-        "stratified_group_kfold" => {
-            let scheme = StratifiedGroupKFold::new(k()?).with_sklearn_compat();
-            lists(&scheme, &rows.with_labels(&y()?).with_groups(&g()?))
+    // `StratifiedKFold` and `stratified_kfold` are one name.
+    let kind = case.kind.replace(['_', '-'], "").to_lowercase();
+    match kind.strip_suffix("split").unwrap_or(&kind) {
+        "kfold" => lists(case, &KFold::new(k()?), &rows),
+        "stratifiedkfold" => lists(case, &StratifiedKFold::new(k()?), &rows.with_labels(&y()?)),
+        "groupkfold" => lists(case, &GroupKFold::new(k()?), &rows.with_groups(&g()?)),
+        "stratifiedgroupkfold" => {
+            let scheme = StratifiedGroupKFold::new(k()?).with_sklearn_compat().with_empty_folds();
+            lists(case, &scheme, &rows.with_labels(&y()?).with_groups(&g()?))
         }
-        "time_series" => {
+        "timeseries" => {
             let mut scheme = TimeSeries::new(k()?).with_gap(case.gap.unwrap_or(0));
-            if let Some(max_train) = case.max_train {
+            if let Some(max_train) = case.max_train.filter(|&places| places > 0) {
                 scheme = scheme.with_max_train(max_train);
             }
             if let Some(test) = case.test {
                 scheme = scheme.with_test(test);
             }
-            lists(&scheme, &rows)
+            lists(case, &scheme, &rows)
         }
-        "leave_one_out" => lists(&LeavePOut::one(), &rows),
-        "leave_p_out" => lists(&LeavePOut::new(p()?), &rows),
-        "leave_one_group_out" => lists(&LeavePGroupsOut::one(), &rows.with_groups(&g()?)),
-        "leave_p_groups_out" => lists(&LeavePGroupsOut::new(p()?), &rows.with_groups(&g()?)),
+        "leaveoneout" => lists(case, &LeavePOut::one(), &rows),
+        "leavepout" => lists(case, &LeavePOut::new(p()?).with_cap(CAP), &rows),
+        "leaveonegroupout" => lists(case, &LeavePGroupsOut::one(), &rows.with_groups(&g()?)),
+        "leavepgroupsout" => {
+            lists(case, &LeavePGroupsOut::new(p()?).with_cap(CAP), &rows.with_groups(&g()?))
+        }
         "predefined" => {
-            let folds = case.test_fold.as_ref().ok_or_else(|| bad("`test_fold` is missing"))?;
-            let folds = folds.iter().map(|&fold| u32::try_from(fold).ok()).collect();
-            lists(&Predefined::new(folds), &rows)
+            let given = case.test_fold.as_ref().ok_or_else(|| bad("`test_fold` is missing"))?;
+            // Every number but -1 is a fold, in ascending order.
+            let mut kept: Vec<i64> = given.iter().copied().filter(|&fold| fold != -1).collect();
+            kept.sort_unstable();
+            kept.dedup();
+            let folds = given.iter().map(|fold| kept.binary_search(fold).ok().map(|f| f as u32));
+            match lists(case, &Predefined::new(folds.collect()), &rows) {
+                // scikit-learn trains on nothing then.
+                Err(SplitError::OneFold { n, .. }) => Ok(vec![[vec![], (0..n as u32).collect()]]),
+                other => other,
+            }
         }
-        other => Err(bad(format!("unknown kind {other:?}"))),
+        _ => Err(SplitError::UnknownKind { kind: case.kind.clone() }),
     }
 }
 
-fn lists(scheme: &impl Splitter, rows: &Rows<'_>) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
+/// Recorded lists are already there, so many splits are no surprise.
+const CAP: u128 = u32::MAX as u128;
+
+/// The splits, of which one more than were recorded is enough to tell that there are too many.
+fn lists(
+    case: &Case,
+    scheme: &impl Splitter,
+    rows: &Rows<'_>,
+) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
     let splits = scheme.split(rows)?;
-    Ok(splits.iter().map(|split| [split.train.into_vec(), split.valid.into_vec()]).collect())
+    let listed = splits.iter().take(case.folds.len() + 1);
+    Ok(listed.map(|split| [split.train.into_vec(), split.valid.into_vec()]).collect())
 }
 
 #[cfg(test)]
@@ -169,6 +202,22 @@ mod tests {
     }
 
     #[test]
+    fn scikit_learns_names_and_habits_are_understood() {
+        // scikit-learn 1.9.1: an empty third fold, no limit of training rows, folds that are numbered at will.
+        let cases = serde_json::json!([
+            {"kind": "StratifiedGroupKFold", "n": 9, "n_splits": 4, "y": [1, 1, 1, 1, 1, 2, 1, 2, 2],
+             "groups": [0, 0, 1, 1, 2, 2, 2, 2, 3], "folds": [
+                [[0, 1, 4, 5, 6, 7, 8], [2, 3]], [[0, 1, 2, 3, 8], [4, 5, 6, 7]],
+                [[0, 1, 2, 3, 4, 5, 6, 7, 8], []], [[2, 3, 4, 5, 6, 7], [0, 1, 8]]]},
+            {"kind": "TimeSeriesSplit", "n": 4, "n_splits": 3, "max_train_size": 0,
+             "folds": [[[0], [1]], [[0, 1], [2]], [[0, 1, 2], [3]]]},
+            {"kind": "PredefinedSplit", "n": 3, "test_fold": [7, -2, -1], "folds": [[[0, 2], [1]], [[1, 2], [0]]]},
+        ]);
+        let report = replay(&cases).expect("the form");
+        assert_eq!(report.equal, 3, "{:?}", report.differences);
+    }
+
+    #[test]
     fn differences_and_bad_cases_are_named() {
         let replay_text = |text: &str| replay(&serde_json::from_str(text).expect("JSON"));
         let wrong = replay_text(r#"[{"kind":"kfold","n":2,"k":2,"folds":[[[1],[0]],[[1],[1]]]}]"#)
@@ -176,8 +225,9 @@ mod tests {
         assert_eq!(wrong.differences, ["case 0 (kfold, n 2): split 1, train: [0] instead of [1]"]);
         let refused = replay_text(r#"{"kind":"kfold","n":2,"k":3,"folds":[]}"#).expect("form");
         assert!(refused.differences[0].contains("got 3 for 2 rows"));
+        let unknown = replay_text(r#"{"kind":"other","n":2,"folds":[]}"#);
+        assert_eq!(unknown, Err(SplitError::UnknownKind { kind: "other".into() }));
         for text in [
-            r#"{"kind":"other","n":2,"folds":[]}"#,
             r#"{"kind":"kfold","n":2,"folds":[]}"#,
             r#"{"kind":"kfold","n":-1,"k":2,"folds":[]}"#,
             r#"{"kind":"group_kfold","n":2,"k":2,"g":[null,1],"folds":[]}"#,

@@ -5,6 +5,7 @@
 
 use crate::apportion::largest_remainder;
 use crate::classes::Dense;
+use crate::fair::fair_order;
 use crate::shuffle::Words;
 use crate::{SplitError, Train};
 use firebrick_core::{ConfigError, Seed, check};
@@ -81,7 +82,7 @@ fn variation(counts: &[usize], shares: &[f64]) -> f64 {
 }
 
 /// The shares of `target` by class number.
-fn shares(target: &Target, classes: &Dense) -> Result<Vec<f64>, SplitError> {
+pub(crate) fn shares(target: &Target, classes: &Dense) -> Result<Vec<f64>, SplitError> {
     let mut shares = vec![0.0; classes.len()];
     let known: std::collections::HashMap<u32, usize> =
         classes.codes.iter().enumerate().map(|(number, &code)| (code, number)).collect();
@@ -202,12 +203,13 @@ pub fn down_sample<D>(
         crate::stratified::deal(labels, &classes, 2, part, |part| part as u8, Some(seed.child(0)));
     let places: Vec<u32> =
         (0..labels.len()).filter(|&place| kept[place] == 1).map(|place| place as u32).collect();
-    Ok(finish("down_sample", train, &classes, &shares, &counts, places, seed))
+    Ok(finish("down_sample", train.rows(), &classes, &shares, &counts, places, seed))
 }
 
-fn finish<D>(
+/// The result with its report; `rows` is the row number of each place of the training part.
+pub(crate) fn finish(
     method: &str,
-    train: &Train<D>,
+    rows: &[u32],
     classes: &Dense,
     shares: &[f64],
     after: &[usize],
@@ -227,12 +229,12 @@ fn finish<D>(
         target: shares.to_vec(),
         distance_before: variation(&classes.counts, shares),
         distance_after: variation(after, shares),
-        dropped: train.rows().len() - distinct,
+        dropped: rows.len() - distinct,
         repeated: places.len() - distinct,
-        effective_rows: (places.len() as f64).powi(2) / squares,
+        effective_rows: (places.len() as f64).powi(2) / squares.max(1.0),
         seed,
     };
-    let rows = places.iter().map(|&place| train.rows()[place as usize]).collect();
+    let rows = places.iter().map(|&place| rows[place as usize]).collect();
     Resampled { places, rows, report }
 }
 
@@ -265,31 +267,25 @@ pub fn learning_curve<D>(
         return Err(ConfigError::new("size", size, format_args!("in [1, {n}]")).into());
     }
     let classes = Dense::by_appearance(labels);
-    // Row j of a class comes when (j + 1/2) / n_c of the whole is reached: the fairest order of deadlines.
     let mut members = vec![Vec::new(); classes.len()];
     for (place, &label) in labels.iter().enumerate() {
         members[classes.number(label)].push(place as u32);
     }
-    let mut order: Vec<(u128, u32, u32)> = Vec::with_capacity(n);
     for (number, rows) in members.iter_mut().enumerate() {
         Words::new(seed.child(number as u64).stream("split/learning_curve")).shuffle(rows);
-        for (j, &place) in rows.iter().enumerate() {
-            // (2 j + 1) / (2 n_c) as a fixed-point number with 64 fractional bits.
-            let due = ((2 * j as u128 + 1) << 64) / (2 * rows.len() as u128);
-            order.push((due, number as u32, place));
-        }
     }
-    order.sort_unstable();
+    let order = fair_order(&classes.counts);
     let shares: Vec<f64> = classes.counts.iter().map(|&count| count as f64 / n as f64).collect();
     let sample = |size: usize| {
         let mut after = vec![0; classes.len()];
         let mut places: Vec<u32> = Vec::with_capacity(size);
-        for &(_, number, place) in &order[..size] {
-            after[number as usize] += 1;
-            places.push(place);
+        for &number in &order[..size] {
+            let number = number as usize;
+            places.push(members[number][after[number]]);
+            after[number] += 1;
         }
         places.sort_unstable();
-        finish("learning_curve", train, &classes, &shares, &after, places, seed)
+        finish("learning_curve", train.rows(), &classes, &shares, &after, places, seed)
     };
     Ok(sizes.iter().map(|&size| sample(size)).collect())
 }

@@ -10,9 +10,31 @@ use std::ops::Deref;
 /// As [`Splits`] it is one split: training against validation, or against the test part where there is no
 /// validation part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "FoldMap", try_from = "FoldMap")]
 pub struct Roles {
     map: FoldMap,
+}
+
+impl From<Roles> for FoldMap {
+    fn from(roles: Roles) -> Self {
+        roles.map
+    }
+}
+
+/// Fails with [`SplitError::MapDamaged`] unless there are three folds, the first not empty.
+impl TryFrom<FoldMap> for Roles {
+    type Error = SplitError;
+
+    fn try_from(map: FoldMap) -> Result<Self, SplitError> {
+        match map.sizes()[..] {
+            [train, _, _] if train > 0 => Ok(Self { map }),
+            _ => {
+                let sizes = map.sizes();
+                let reason = format!("roles are three folds with training rows, not {sizes:?}");
+                Err(SplitError::MapDamaged { reason })
+            }
+        }
+    }
 }
 
 impl Roles {
@@ -260,6 +282,17 @@ mod tests {
             .train
             .with_validation(parts.validation.expect("asked for"), |a, b| [a, b].concat());
         assert_eq!((refit.rows(), &*refit), ([0u32, 2, 3].as_slice(), &vec![0, 3, 2]));
+    }
+
+    #[test]
+    fn roles_are_read_from_three_folds_only() {
+        let roles = Roles::from_numbers(&[0, 2, 1, 0]).expect("valid");
+        let text = serde_json::to_string(&roles).expect("serializes");
+        assert_eq!(serde_json::from_str::<Roles>(&text).expect("reads back"), roles);
+        for (from, to) in [("\"k\":3", "\"k\":4"), ("00020100", "02020102")] {
+            assert!(text.contains(from));
+            assert!(serde_json::from_str::<Roles>(&text.replace(from, to)).is_err(), "{to}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::ids::Id;
 use firebrick_core::{Philox, Seed};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Blocks made at once.
 const BATCH: usize = 16;
@@ -23,7 +24,12 @@ pub(crate) struct Words {
 impl Words {
     /// The words of `stream` from its first on.
     pub(crate) fn new(stream: Philox) -> Self {
-        Self { stream, next_block: 0, words: [[0; 4]; BATCH], used: 4 * BATCH }
+        Self::at(stream, 0)
+    }
+
+    /// The words of `stream` from those of block `block` on.
+    fn at(stream: Philox, block: u64) -> Self {
+        Self { stream, next_block: block, words: [[0; 4]; BATCH], used: 4 * BATCH }
     }
 
     #[inline(never)]
@@ -71,50 +77,94 @@ impl Words {
 
 /// Longer columns are dealt into buckets first, so that every swap stays within the cache.
 const IN_CACHE: usize = 1 << 20;
+/// Items whose buckets one task draws.
+const PIECE: usize = 1 << 18;
 
-/// Shuffles fold numbers uniformly under (seed, purpose).
+/// Fills `ids` with runs of equal ids, which must have its length together.
+pub(crate) fn fill<I: Id>(ids: &mut [I], runs: impl IntoIterator<Item = (I, usize)>) {
+    let mut rest = ids;
+    for (id, len) in runs {
+        let (run, behind) = rest.split_at_mut(len);
+        run.fill(id);
+        rest = behind;
+    }
+}
+
+/// Fills `ids` with runs of equal ids in an order that is uniformly random under (seed, purpose).
 ///
 /// Up to 2^20 of them as `Philox::shuffle` does. Beyond, each goes to a random one of at most 256 buckets, whose
 /// contents are then shuffled one by one, each from its own stream: uniform over all orders for any number of
-/// buckets, and the same on any number of threads. V. S. Rao 1961; M. Sandelius, "A simple randomization procedure",
-/// J. R. Stat. Soc. B 1962.
-pub(crate) fn shuffle_ids<I: Id>(ids: &mut [I], seed: Seed, purpose: &str) {
+/// buckets, and the same on any number of threads. Of a run only the number that goes to each bucket matters, so nothing
+/// is moved before the last step. V. S. Rao 1961; M. Sandelius, "A simple randomization procedure", J. R. Stat. Soc. B
+/// 1962.
+pub(crate) fn fill_shuffled<I: Id>(
+    ids: &mut [I],
+    runs: impl IntoIterator<Item = (I, usize)>,
+    seed: Seed,
+    purpose: &str,
+) {
     if ids.len() <= IN_CACHE {
+        fill(ids, runs);
         Words::new(seed.stream(purpose)).shuffle(ids);
         return;
     }
+    let runs: Vec<(I, usize)> = runs.into_iter().collect();
     let buckets = (ids.len() >> 18).next_power_of_two().min(256);
-    let mut words = Words::new(seed.stream(purpose));
-    let mut homes = vec![0u8; ids.len()];
-    let mut sizes = vec![0usize; buckets];
-    // A byte of the words for each item, the lowest first.
-    for four in homes.chunks_mut(4) {
-        for (home, byte) in four.iter_mut().zip(words.next().to_le_bytes()) {
-            *home = byte & (buckets - 1) as u8;
-            sizes[usize::from(*home)] += 1;
-        }
+    // Pieces of runs: the run's number, and its items by their place in the whole.
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (run, &(_, len)) in runs.iter().enumerate() {
+        let end = start + len;
+        pieces.extend((start..end).step_by(PIECE).map(|at| (run, at..end.min(at + PIECE))));
+        start = end;
     }
-    let mut cursors = vec![0usize; buckets];
-    for bucket in 1..buckets {
-        cursors[bucket] = cursors[bucket - 1] + sizes[bucket - 1];
+    let stream = seed.stream(purpose);
+    let drawn: Vec<Vec<u32>> =
+        pieces.par_iter().map(|(_, place)| homes(&stream, place.clone(), buckets)).collect();
+    let mut counts = vec![0u32; runs.len() * buckets];
+    for ((run, _), drawn) in pieces.iter().zip(drawn) {
+        let sums = &mut counts[run * buckets..(run + 1) * buckets];
+        sums.iter_mut().zip(drawn).for_each(|(sum, count)| *sum += count);
     }
-    let mut dealt = vec![I::new(0); ids.len()];
-    for (&id, home) in ids.iter().zip(homes) {
-        let cursor = &mut cursors[usize::from(home)];
-        dealt[*cursor] = id;
-        *cursor += 1;
-    }
-    let mut rest = dealt.as_mut_slice();
+    let of = |run: usize, bucket: usize| counts[run * buckets + bucket] as usize;
+    let mut rest = ids;
     let mut parts = Vec::with_capacity(buckets);
-    for size in sizes {
+    for bucket in 0..buckets {
+        let size = (0..runs.len()).map(|run| of(run, bucket)).sum();
         let (part, behind) = rest.split_at_mut(size);
         parts.push(part);
         rest = behind;
     }
     parts.into_par_iter().enumerate().for_each(|(bucket, part)| {
+        fill(part, runs.iter().enumerate().map(|(run, &(id, _))| (id, of(run, bucket))));
         Words::new(seed.child(bucket as u64).stream(purpose)).shuffle(part);
     });
-    ids.copy_from_slice(&dealt);
+}
+
+/// How many of the items at `place` go to each bucket: item `i` by byte `i` of the stream, the lowest of a word first.
+fn homes(stream: &Philox, place: Range<usize>, buckets: usize) -> Vec<u32> {
+    let mask = (buckets - 1) as u8;
+    let mut words = Words::at(stream.clone(), (place.start / 16) as u64);
+    for _ in 0..place.start % 16 / 4 {
+        words.next();
+    }
+    // A table for each byte of a word, so that equal neighbours do not wait for one another.
+    let mut tables = [[0u32; 256]; 4];
+    let mut next = place.start;
+    while next < place.end {
+        let bytes = words.next().to_le_bytes();
+        if next.is_multiple_of(4) && next + 4 <= place.end {
+            tables.iter_mut().zip(bytes).for_each(|(table, b)| table[usize::from(b & mask)] += 1);
+            next += 4;
+        } else {
+            let end = (next / 4 * 4 + 4).min(place.end);
+            bytes[next % 4..].iter().take(end - next).for_each(|b| {
+                tables[0][usize::from(b & mask)] += 1;
+            });
+            next = end;
+        }
+    }
+    (0..buckets).map(|bucket| tables.iter().map(|table| table[bucket]).sum()).collect()
 }
 
 #[cfg(test)]
@@ -137,12 +187,14 @@ mod tests {
     #[test]
     fn long_columns_are_permuted_alike_on_any_number_of_threads() {
         let n = IN_CACHE + 12_345;
-        let start: Vec<u8> = (0..n).map(|row| (row * 5 / n) as u8).collect();
+        let runs = || (0..5u8).map(move |id| (id, n / 5 + usize::from(usize::from(id) < n % 5)));
+        let mut start = vec![0u8; n];
+        fill(&mut start, runs());
         let shuffled = |threads| {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            let mut ids = start.clone();
-            pool.install(|| shuffle_ids(&mut ids, Seed(3), "split/test"));
+            let mut ids = vec![0; n];
+            pool.install(|| fill_shuffled(&mut ids, runs(), Seed(3), "split/test"));
             ids
         };
         let ids = shuffled(1);
@@ -162,11 +214,35 @@ mod tests {
     }
 
     #[test]
+    fn long_columns_are_dealt_as_one_by_one() {
+        // The definition: every item to the bucket that its byte names, in order; then each bucket shuffled.
+        let n = IN_CACHE + 54_321;
+        let runs = [(7u8, 12_345), (1, 700_001), (7, 0), (0, 3), (9, n - 712_349)];
+        let mut start = vec![0u8; n];
+        fill(&mut start, runs);
+        let mut buckets = vec![Vec::new(); (n >> 18).next_power_of_two()];
+        let mut stream = Seed(5).stream("split/test");
+        for four in start.chunks(4) {
+            for (id, byte) in four.iter().zip(stream.next_u32().to_le_bytes()) {
+                let bucket = usize::from(byte) % buckets.len();
+                buckets[bucket].push(*id);
+            }
+        }
+        for (bucket, items) in buckets.iter_mut().enumerate() {
+            Seed(5).child(bucket as u64).stream("split/test").shuffle(items);
+        }
+        let mut ids = vec![0; n];
+        fill_shuffled(&mut ids, runs, Seed(5), "split/test");
+        assert!(ids == buckets.concat());
+    }
+
+    #[test]
     fn neighbours_in_long_columns_are_independent() {
         // Pairs (i, i + 1) over 5 x 5 ids: 24 degrees of freedom at most, 0.9999 quantile 60.
         let n = 2 * IN_CACHE;
-        let mut ids: Vec<u8> = (0..n).map(|row| (row * 5 / n) as u8).collect();
-        shuffle_ids(&mut ids, Seed(4), "split/test");
+        let mut ids = vec![0u8; n];
+        let runs = (0..5u8).map(|id| (id, n / 5 + usize::from(usize::from(id) < n % 5)));
+        fill_shuffled(&mut ids, runs, Seed(4), "split/test");
         let mut counts = [0f64; 25];
         ids.chunks_exact(2)
             .for_each(|pair| counts[usize::from(pair[0]) * 5 + usize::from(pair[1])] += 1.0);

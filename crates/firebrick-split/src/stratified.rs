@@ -3,7 +3,7 @@
 use crate::classes::Dense;
 use crate::kfold::check_k;
 use crate::map::{Id, with_id};
-use crate::shuffle::shuffle_ids;
+use crate::shuffle::{fill, fill_shuffled};
 use crate::{FoldMap, Rows, Spec, SplitError, Splitter, Warning};
 use firebrick_core::Seed;
 use rayon::prelude::*;
@@ -70,40 +70,72 @@ pub(crate) fn deal<I: Id>(
     labels: &[u32],
     classes: &Dense,
     parts: usize,
-    counts: impl Fn(usize, usize) -> usize,
-    part_id: impl Fn(usize) -> I,
+    counts: impl Fn(usize, usize) -> usize + Sync,
+    part_id: impl Fn(usize) -> I + Sync,
     shuffle: Option<Seed>,
 ) -> Vec<I> {
-    let mut scratch: Vec<I> = Vec::with_capacity(labels.len());
+    let mut scratch: Vec<I> = vec![part_id(0); labels.len()];
+    let mut rest = scratch.as_mut_slice();
+    let mut segments = Vec::with_capacity(classes.len());
+    for &count in &classes.counts {
+        let (segment, behind) = rest.split_at_mut(count);
+        segments.push(segment);
+        rest = behind;
+    }
+    segments.into_par_iter().enumerate().for_each(|(class, segment)| {
+        let runs = (0..parts).map(|part| (part_id(part), counts(class, part)));
+        match shuffle {
+            None => fill(segment, runs),
+            // Each class has its own stream, so the number of threads does not show.
+            Some(seed) => {
+                let seed = seed.child(class as u64);
+                fill_shuffled(segment, runs, seed, "split/stratified");
+            }
+        }
+    });
+    gather(labels, classes, &scratch)
+}
+
+/// Rows that one task hands their ids.
+const BLOCK: usize = 1 << 18;
+
+/// Gives each row the next id of its class; `scratch` holds those of the first class, then of the second, and so on.
+fn gather<I: Id>(labels: &[u32], classes: &Dense, scratch: &[I]) -> Vec<I> {
     let mut cursors = Vec::with_capacity(classes.len());
-    for class in 0..classes.len() {
-        let start = scratch.len();
-        cursors.push(start);
-        for part in 0..parts {
-            scratch.resize(scratch.len() + counts(class, part), part_id(part));
-        }
+    let mut sum = 0;
+    for count in &classes.counts {
+        cursors.push(sum);
+        sum += count;
     }
-    if let Some(seed) = shuffle {
-        let mut rest = scratch.as_mut_slice();
-        let mut segments = Vec::with_capacity(classes.len());
-        for &count in &classes.counts {
-            let (segment, behind) = rest.split_at_mut(count);
-            segments.push(segment);
-            rest = behind;
-        }
-        // Each class has its own stream, so the number of threads does not show.
-        segments.into_par_iter().enumerate().for_each(|(class, segment)| {
-            shuffle_ids(segment, seed.child(class as u64), "split/stratified");
-        });
-    }
-    labels
-        .iter()
-        .map(|&label| {
-            let cursor = &mut cursors[classes.number(label)];
-            *cursor += 1;
-            scratch[*cursor - 1]
+    // Where each block begins in each class follows from the counts of the blocks before it. With many classes those
+    // tables would be larger than the column.
+    let block = if classes.len() <= 4096 { BLOCK } else { labels.len().max(1) };
+    let tables: Vec<Vec<u32>> = labels
+        .par_chunks(block)
+        .map(|block| {
+            let mut counts = vec![0u32; classes.len()];
+            block.iter().for_each(|&label| counts[classes.number(label)] += 1);
+            counts
         })
-        .collect()
+        .collect();
+    let starts: Vec<Vec<usize>> = tables
+        .iter()
+        .map(|counts| {
+            let starts = cursors.clone();
+            cursors.iter_mut().zip(counts).for_each(|(cursor, &count)| *cursor += count as usize);
+            starts
+        })
+        .collect();
+    let mut ids = scratch.to_vec();
+    let blocks = ids.par_chunks_mut(block).zip(labels.par_chunks(block)).zip(starts);
+    blocks.for_each(|((ids, labels), mut cursors)| {
+        for (id, &label) in ids.iter_mut().zip(labels) {
+            let cursor = &mut cursors[classes.number(label)];
+            *id = scratch[*cursor];
+            *cursor += 1;
+        }
+    });
+    ids
 }
 
 impl Splitter for StratifiedKFold {

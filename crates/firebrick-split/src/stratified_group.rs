@@ -1,7 +1,7 @@
 //! Stratified group K-fold: whole groups, classes as even as they can be.
 
 use crate::classes::Dense;
-use crate::group::{check_groups, dominant, spread};
+use crate::group::{check_groups, counting_sort, dominant};
 use crate::map::{Id, with_id};
 use crate::stratified::check_classes;
 use crate::{FoldMap, Rows, Spec, SplitError, Splitter};
@@ -23,7 +23,8 @@ pub enum GroupMode {
 /// `Balanced`: groups by descending size go to the fold `f` with the least sum over classes of
 /// `F[f][c] g[c] / n_c^2`, where `F` counts the rows placed and `g` those of the group: the change of the sum
 /// of squared class shares. Ties go to the fold with fewer rows, then the lower number; weights are the integers
-/// `2^96 div n_c^2`. Shuffled: at random among groups of equal size.
+/// `2^96 div n_c^2`. Among groups of equal size the lower code goes first, so that the order of the rows does not matter;
+/// shuffled: at random.
 ///
 /// `SklearnCompat`: the groups by descending deviation of their class counts, each to the fold that leaves the
 /// least mean deviation of class shares between folds, in floating point exactly as NumPy sums.
@@ -50,19 +51,25 @@ pub struct StratifiedGroupKFold {
     k: usize,
     mode: GroupMode,
     shuffle: Option<Seed>,
+    empty_folds: bool,
 }
 
 impl StratifiedGroupKFold {
     /// `k` folds of whole groups, balanced.
     #[must_use]
     pub fn new(k: usize) -> Self {
-        Self { k, mode: GroupMode::Balanced, shuffle: None }
+        Self { k, mode: GroupMode::Balanced, shuffle: None, empty_folds: false }
     }
 
     /// With the folds of scikit-learn.
     #[must_use]
     pub fn with_sklearn_compat(self) -> Self {
         Self { mode: GroupMode::SklearnCompat, ..self }
+    }
+
+    /// With the empty folds that scikit-learn gives: for comparison with what it recorded.
+    pub(crate) fn with_empty_folds(self) -> Self {
+        Self { empty_folds: true, ..self }
     }
 
     /// With a random order of groups that are alike, under `seed`.
@@ -72,41 +79,76 @@ impl StratifiedGroupKFold {
     }
 }
 
-/// Rows of each class in each group, without the zeros.
+/// The class numbers of all rows, by group and ascending within it: a group's counts are read off when wanted.
+///
+/// One byte a row up to 256 classes, where a table of (class, rows) pairs would take eight for most of them.
 pub(crate) struct ClassCounts {
-    starts: Vec<usize>,
-    /// (class number, rows), ascending by class within each group.
-    pairs: Vec<(u32, u32)>,
+    starts: Vec<u32>,
+    classes: Sorted,
+}
+
+enum Sorted {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+}
+
+/// Class numbers by group, each group's ascending.
+fn sort<T: Copy + Ord + Send>(
+    numbers: impl Iterator<Item = T>,
+    empty: T,
+    column: &[u32],
+    groups: &Dense,
+    starts: &[u32],
+) -> Vec<T> {
+    let mut cursors = starts.to_vec();
+    let mut sorted = vec![empty; column.len()];
+    for (number, &code) in numbers.zip(column) {
+        let cursor = &mut cursors[groups.number(code)];
+        sorted[*cursor as usize] = number;
+        *cursor += 1;
+    }
+    for bounds in starts.windows(2) {
+        sorted[bounds[0] as usize..bounds[1] as usize].sort_unstable();
+    }
+    sorted
+}
+
+/// Replaces `pairs` by (class number, rows) for each run of equal classes.
+fn runs<T: Copy + Eq>(members: &[T], pairs: &mut Vec<(u32, u32)>, number: impl Fn(T) -> u32) {
+    pairs.clear();
+    pairs.extend(members.chunk_by(|a, b| a == b).map(|run| (number(run[0]), run.len() as u32)));
 }
 
 impl ClassCounts {
     pub(crate) fn new(labels: &[u32], classes: &Dense, column: &[u32], groups: &Dense) -> Self {
-        // Classes row by row, sorted into their groups, then counted.
-        let mut starts = vec![0usize; groups.len() + 1];
-        for (group, count) in groups.counts.iter().enumerate() {
-            starts[group + 1] = starts[group] + count;
-        }
-        let mut cursors = starts.clone();
-        let mut sorted = vec![0u32; labels.len()];
-        for (&label, &code) in labels.iter().zip(column) {
-            let cursor = &mut cursors[groups.number(code)];
-            sorted[*cursor] = classes.number(label) as u32;
-            *cursor += 1;
-        }
-        let mut counts = Self { starts: vec![0], pairs: Vec::new() };
-        for group in 0..groups.len() {
-            let members = &mut sorted[starts[group]..starts[group + 1]];
-            members.sort_unstable();
-            for run in members.chunk_by(|a, b| a == b) {
-                counts.pairs.push((run[0], run.len() as u32));
-            }
-            counts.starts.push(counts.pairs.len());
-        }
-        counts
+        let mut starts = Vec::with_capacity(groups.len() + 1);
+        // Fewer than 2^32 rows, so every sum fits.
+        let mut sum = 0u32;
+        starts.push(sum);
+        starts.extend(groups.counts.iter().map(|&count| {
+            sum += count as u32;
+            sum
+        }));
+        let numbers = labels.iter().map(|&label| classes.number(label));
+        let classes = if classes.len() <= 1 << 8 {
+            Sorted::U8(sort(numbers.map(|number| number as u8), 0, column, groups, &starts))
+        } else if classes.len() <= 1 << 16 {
+            Sorted::U16(sort(numbers.map(|number| number as u16), 0, column, groups, &starts))
+        } else {
+            Sorted::U32(sort(numbers.map(|number| number as u32), 0, column, groups, &starts))
+        };
+        Self { starts, classes }
     }
 
-    pub(crate) fn group(&self, group: usize) -> &[(u32, u32)] {
-        &self.pairs[self.starts[group]..self.starts[group + 1]]
+    /// Replaces `pairs` by (class number, rows) of a group, ascending by class, without the zeros.
+    pub(crate) fn read(&self, group: usize, pairs: &mut Vec<(u32, u32)>) {
+        let place = self.starts[group] as usize..self.starts[group + 1] as usize;
+        match &self.classes {
+            Sorted::U8(all) => runs(&all[place], pairs, u32::from),
+            Sorted::U16(all) => runs(&all[place], pairs, u32::from),
+            Sorted::U32(all) => runs(&all[place], pairs, |class| class),
+        }
     }
 }
 
@@ -128,8 +170,9 @@ fn balanced<I: Id>(
     let mut placed = vec![0u32; k * classes.len()];
     let mut rows = vec![0usize; k];
     let mut folds = vec![I::new(0); order.len()];
+    let mut pairs = Vec::new();
     for &group in order {
-        let pairs = counts.group(group as usize);
+        counts.read(group as usize, &mut pairs);
         let score = |fold: usize| -> u128 {
             pairs
                 .iter()
@@ -140,7 +183,7 @@ fn balanced<I: Id>(
                 .sum()
         };
         let best = (0..k).min_by_key(|&fold| (score(fold), rows[fold], fold)).unwrap_or(0);
-        for &(class, count) in pairs {
+        for &(class, count) in &pairs {
             placed[class as usize * k + best] += count;
         }
         rows[best] += sizes[group as usize];
@@ -183,15 +226,19 @@ fn deviation(counts: &[f64]) -> f64 {
 /// `np.mean(np.std(counts / n_c, axis=0))` computes it.
 fn spread_of(placed: &[f64], sizes: &[f64], k: usize) -> f64 {
     let classes = sizes.len();
-    let share = |fold: usize, class: usize| placed[fold * classes + class] / sizes[class];
+    let mut column = vec![0.0; k];
+    // Over folds NumPy adds row by row; a single column lies in memory like a row and is summed like one.
+    let sum = |column: &[f64]| {
+        if classes == 1 { numpy_sum(column) } else { column.iter().fold(0.0, |sum, v| sum + v) }
+    };
     let deviations: Vec<f64> = (0..classes)
         .map(|class| {
-            let mean = (0..k).fold(0.0, |sum, fold| sum + share(fold, class)) / k as f64;
-            let squares = (0..k).fold(0.0, |sum, fold| {
-                let distance = share(fold, class) - mean;
-                sum + distance * distance
-            });
-            (squares / k as f64).sqrt()
+            for (fold, value) in column.iter_mut().enumerate() {
+                *value = placed[fold * classes + class] / sizes[class];
+            }
+            let mean = sum(&column) / k as f64;
+            column.iter_mut().for_each(|value| *value = (*value - mean) * (*value - mean));
+            (sum(&column) / k as f64).sqrt()
         })
         .collect();
     numpy_sum(&deviations) / classes as f64
@@ -202,11 +249,13 @@ fn compat<I: Id>(
     classes: &Dense,
     shuffled: Vec<u32>,
     k: usize,
+    empty_folds: bool,
 ) -> Result<Vec<I>, SplitError> {
     let width = classes.len();
     let row = |group: u32| {
-        let mut row = vec![0.0; width];
-        for &(class, count) in counts.group(group as usize) {
+        let (mut row, mut pairs) = (vec![0.0; width], Vec::new());
+        counts.read(group as usize, &mut pairs);
+        for (class, count) in pairs {
             row[class as usize] = f64::from(count);
         }
         row
@@ -241,8 +290,8 @@ fn compat<I: Id>(
         folds[group as usize] = I::new(best);
     }
     match rows.iter().position(|&rows| rows == 0.0) {
-        Some(fold) => Err(SplitError::EmptyFold { fold, k }),
-        None => Ok(folds),
+        Some(fold) if !empty_folds => Err(SplitError::EmptyFold { fold, k }),
+        _ => Ok(folds),
     }
 }
 
@@ -256,7 +305,8 @@ impl Splitter for StratifiedGroupKFold {
         // scikit-learn sorts labels and groups, and the order of classes decides roundings.
         let compatible = self.mode == GroupMode::SklearnCompat;
         let number = if compatible { Dense::by_code } else { Dense::by_appearance };
-        let (classes, groups) = (number(labels), number(column));
+        // Groups by code, so that another order of the rows gives the same folds.
+        let (classes, groups) = (number(labels), Dense::by_code(column));
         check_groups(self.k, rows.n, groups.len(), name)?;
         let mut warnings = rows.ignored(name, true, false);
         warnings.extend(check_classes(&classes, self.k)?);
@@ -269,12 +319,12 @@ impl Splitter for StratifiedGroupKFold {
         }
         Ok(with_id!(self.k, I => {
             let folds: Vec<I> = if compatible {
-                compat(&counts, &classes, order, self.k)?
+                compat(&counts, &classes, order, self.k, self.empty_folds)?
             } else {
-                order.sort_by_key(|&group| std::cmp::Reverse(groups.counts[group as usize]));
+                counting_sort(&mut order, &groups.counts, |count| count);
                 balanced(&counts, &classes, &order, &groups.counts, self.k)
             };
-            let ids = spread(column, &groups, &folds);
+            let ids = groups.spread(column, &folds);
             FoldMap::new(self.k, ids, self.spec(), rows.fingerprint, warnings)
         }))
     }

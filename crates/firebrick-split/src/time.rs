@@ -296,8 +296,10 @@ impl Splitter for SlidingWindow {
         let before = before as u64;
         let last = n - before - least;
         let count = last / step + 1;
-        if u128::from(count) > self.cap {
-            return Err(SplitError::TooManySplits { count: count.into(), cap: self.cap });
+        // A list of windows holds no more, whatever the cap.
+        let cap = self.cap.min(u32::MAX.into());
+        if u128::from(count) > cap {
+            return Err(SplitError::TooManySplits { count: count.into(), cap });
         }
         let shift = if self.from_start { 0 } else { last % step };
         let windows = (0..count).map(|i| {

@@ -48,7 +48,7 @@ const PINNED: [&str; 6] = [
     "e1b2cec162d64951",
     "6cf54def8600b526",
     "ac90c09011c79e1e",
-    "a231261302f0c155",
+    "074d700dce71b34d",
     "30921949ef8d5c9d",
     "b44651beb0b89fb7",
 ];

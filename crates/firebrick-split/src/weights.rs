@@ -1,9 +1,9 @@
 //! Weights: for classes in a loss, for rows in a sampler, for probabilities after re-sampling.
 
 use crate::classes::Dense;
-use crate::resample::check_labels;
+use crate::resample::{check_labels, finish, shares};
 use crate::shuffle::Words;
-use crate::{SplitError, Train};
+use crate::{Resampled, SplitError, Target, Train};
 use firebrick_core::{Seed, check};
 
 /// How a class's weight follows from its rows.
@@ -63,6 +63,9 @@ pub fn class_weights<D>(
 
 /// Draws rows with replacement in proportion to weights, by an alias table of exact integers.
 ///
+/// [`WeightedSampler::balanced`] and [`WeightedSampler::to_target`] find the weights for a class distribution, and
+/// [`WeightedSampler::sample`] reports how far the draws are from it.
+///
 /// Any number of rows, constant time a draw. M. D. Vose, "A linear algorithm for generating random numbers with a given
 /// distribution", IEEE TSE 1991.
 ///
@@ -76,11 +79,15 @@ pub fn class_weights<D>(
 /// assert!(!drawn.contains(&0) && drawn.len() == 1000);
 /// # Ok::<(), firebrick_split::SplitError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WeightedSampler {
     /// Of 2^32 chances at each place: how many stay.
     stay: Vec<u64>,
     alias: Vec<u32>,
+    /// The row number of each place.
+    rows: Vec<u32>,
+    /// Classes and the share of each that is aimed at, where labels were given.
+    classes: Option<(Vec<u32>, Vec<f64>)>,
 }
 
 impl WeightedSampler {
@@ -121,7 +128,53 @@ impl WeightedSampler {
                 small.push(high);
             }
         }
-        Ok(Self { stay, alias })
+        Ok(Self { stay, alias, rows: train.rows().to_vec(), classes: None })
+    }
+
+    /// A sampler that draws every class equally often, and the rows of a class alike.
+    ///
+    /// # Errors
+    /// [`SplitError::LengthMismatch`], [`SplitError::NoRows`].
+    pub fn balanced<D>(train: &Train<D>, labels: &[u32]) -> Result<Self, SplitError> {
+        Self::to_target(train, labels, &Target::Uniform)
+    }
+
+    /// A sampler whose draws follow a class distribution, and take the rows of a class alike.
+    ///
+    /// # Errors
+    /// [`SplitError::LengthMismatch`], [`SplitError::NoRows`], a `ConfigError` for a label that does not occur or a share that
+    /// is negative or not finite.
+    pub fn to_target<D>(
+        train: &Train<D>,
+        labels: &[u32],
+        target: &Target,
+    ) -> Result<Self, SplitError> {
+        check_labels(train, labels)?;
+        let classes = Dense::by_appearance(labels);
+        let shares = shares(target, &classes)?;
+        let weight = |number: usize| shares[number] / classes.counts[number] as f64;
+        let weights: Vec<f64> = labels.iter().map(|&code| weight(classes.number(code))).collect();
+        let sampler = Self::new(train, &weights)?;
+        Ok(Self { classes: Some((labels.to_vec(), shares)), ..sampler })
+    }
+
+    /// `count` draws with a report: places and row numbers ascending, repeated as often as they were drawn.
+    ///
+    /// The row numbers go into `Subset::new` (feature `burn`) and so into burn's loaders. Without labels the
+    /// report knows one class only.
+    #[must_use]
+    pub fn sample(&self, count: usize, seed: Seed) -> Resampled {
+        let mut places = self.draw(count, seed);
+        places.sort_unstable();
+        let none = vec![0; self.rows.len()];
+        let (labels, shares) = match &self.classes {
+            Some((labels, shares)) => (labels, shares.as_slice()),
+            None => (&none, [1.0].as_slice()),
+        };
+        let classes = Dense::by_appearance(labels);
+        let mut after = vec![0; classes.len()];
+        places.iter().for_each(|&p| after[classes.number(labels[p as usize])] += 1);
+        finish("weighted_sampler", &self.rows, &classes, shares, &after, places, seed)
     }
 
     /// `count` places of the training part, in the order drawn.
@@ -181,6 +234,31 @@ mod tests {
             .expect("valid");
         assert!(equal.iter().all(|(_, weight)| (weight - 1.0).abs() < 1e-12));
         assert!(class_weights(&train, &labels, Weighting::EffectiveNumber { beta: 1.0 }).is_err());
+    }
+
+    #[test]
+    fn draws_to_a_target_say_how_far_they_are_from_it() {
+        let labels: Vec<u32> = (0..200).map(|row| u32::from(row >= 180)).collect();
+        let drawn =
+            WeightedSampler::balanced(&part(200), &labels).expect("valid").sample(10_000, Seed(3));
+        assert_eq!((drawn.rows.len(), drawn.report.target.clone()), (10_000, vec![0.5, 0.5]));
+        assert!((drawn.report.distance_before - 0.4).abs() < 1e-12);
+        // Five deviations of a share: 5 sqrt(0.25 / 10000).
+        assert!(drawn.report.distance_after < 0.025, "{:?}", drawn.report);
+        assert!(drawn.rows.iter().all(|row| (100..300).contains(row)));
+        assert_eq!(
+            drawn.report.dropped + drawn.report.repeated,
+            10_000 - 200 + 2 * drawn.report.dropped
+        );
+        let only = WeightedSampler::to_target(&part(200), &labels, &Target::Shares(vec![(1, 1.0)]))
+            .expect("valid")
+            .sample(50, Seed(3));
+        assert!(only.rows.iter().all(|&row| row >= 280) && only.report.distance_after == 0.0);
+        let unknown =
+            WeightedSampler::to_target(&part(200), &labels, &Target::Counts(vec![(7, 1)]));
+        assert!(unknown.expect_err("no such label").to_string().contains("target label"));
+        let plain = WeightedSampler::new(&part(3), &[1.0; 3]).expect("valid").sample(0, Seed(1));
+        assert_eq!((plain.rows.len(), plain.report.dropped), (0, 3));
     }
 
     #[test]

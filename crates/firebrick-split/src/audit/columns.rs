@@ -5,7 +5,7 @@ use crate::classes::Dense;
 
 pub(super) fn groups(audit: &Audit<'_>) -> Check {
     let name = "groups across parts";
-    let Some(column) = audit.groups else {
+    let Some(column) = audit.rows.groups else {
         return Check::skipped(name, "no groups were given");
     };
     let groups = Dense::by_code(column);
@@ -35,7 +35,7 @@ pub(super) fn groups(audit: &Audit<'_>) -> Check {
 
 pub(super) fn times(audit: &Audit<'_>) -> Check {
     let name = "times across parts";
-    let Some(times) = audit.times else {
+    let Some(times) = audit.rows.times else {
         return Check::skipped(name, "no times were given");
     };
     let held_out = || (0..times.len()).filter(|&row| audit.held_out(row)).map(|row| times[row]);
@@ -66,7 +66,7 @@ pub(super) fn times(audit: &Audit<'_>) -> Check {
 /// Labels of neighbouring rows agree more often than a random order would let them.
 pub(super) fn order(audit: &Audit<'_>) -> Check {
     let name = "order dependence";
-    let Some(labels) = audit.labels else {
+    let Some(labels) = audit.rows.labels else {
         return Check::skipped(name, "no labels were given");
     };
     let n = labels.len();
@@ -101,7 +101,7 @@ pub(super) fn order(audit: &Audit<'_>) -> Check {
 
 pub(super) fn new_labels(audit: &Audit<'_>) -> Check {
     let name = "labels never trained on";
-    let Some(labels) = audit.labels else {
+    let Some(labels) = audit.rows.labels else {
         return Check::skipped(name, "no labels were given");
     };
     let classes = Dense::by_appearance(labels);

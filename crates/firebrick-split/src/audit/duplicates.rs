@@ -32,20 +32,26 @@ pub(crate) fn classes(hashes: Vec<u64>, same: impl Fn(usize, usize) -> bool) -> 
 /// Equal rows across parts, and equal rows with different labels.
 pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> {
     let n = audit.parts.len();
-    let equal_rows = if let Some((values, columns)) = audit.features {
-        let row = |row: usize| &values[row * columns..(row + 1) * columns];
-        let hashes = values.par_chunks_exact(columns).map(|row| hash_f32(row, None)).collect();
-        classes(hashes, |a, b| equal(row(a), row(b)))
-    } else if let Some(texts) = audit.texts {
-        let hashes = texts.par_iter().map(|text| hash_bytes(text.as_bytes())).collect();
-        classes(hashes, |a, b| texts[a] == texts[b])
-    } else {
+    let features =
+        |row: usize| audit.features.map(|(values, width)| &values[row * width..(row + 1) * width]);
+    let text = |row: usize| audit.texts.map(|texts| texts[row]);
+    if audit.features.is_none() && audit.texts.is_none() {
         let reason = "neither features nor texts were given";
         return vec![
             Check::skipped("exact duplicates", reason),
             Check::skipped("conflicting labels", reason),
         ];
+    }
+    // Rows are equal in all that is known of them.
+    let hash = |row: usize| match (features(row), text(row)) {
+        (Some(values), Some(text)) => hash_f32(values, Some(hash_bytes(text.as_bytes()) as u32)),
+        (Some(values), None) => hash_f32(values, None),
+        (None, text) => hash_bytes(text.unwrap_or_default().as_bytes()),
     };
+    let same = |a: usize, b: usize| {
+        text(a) == text(b) && features(a).zip(features(b)).is_none_or(|(a, b)| equal(a, b))
+    };
+    let equal_rows = classes((0..n).into_par_iter().map(hash).collect(), same);
     let mut duplicates = Check::new("exact duplicates");
     let mut conflicts = Check::new("conflicting labels");
     let (mut leaked, mut conflicting) = (0, 0);
@@ -62,7 +68,7 @@ pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> 
         if class.iter().any(|&row| audit.across(first as usize, row as usize)) {
             pairs.extend(class[1..].iter().map(|&row| (first, row)));
         }
-        if let Some(labels) = audit.labels
+        if let Some(labels) = audit.rows.labels
             && let Some(&row) =
                 class.iter().find(|&&row| labels[row as usize] != labels[first as usize])
         {
@@ -73,7 +79,7 @@ pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> 
         }
     }
     let held_out = (0..n).filter(|&row| audit.held_out(row)).count();
-    let conflicts = if audit.labels.is_some() {
+    let conflicts = if audit.rows.labels.is_some() {
         conflicts.of(conflicting, n, Verdict::Warning)
     } else {
         Check::skipped("conflicting labels", "no labels were given")

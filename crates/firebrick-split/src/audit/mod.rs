@@ -8,7 +8,7 @@ mod duplicates;
 mod model;
 mod near;
 
-use crate::{FoldMap, PartName, Roles, SplitError};
+use crate::{FoldMap, PartName, Roles, Rows, SplitError};
 use firebrick_core::Seed;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -189,9 +189,7 @@ pub struct Audit<'a> {
     parts: Vec<u8>,
     features: Option<(&'a [f32], usize)>,
     texts: Option<&'a [&'a str]>,
-    labels: Option<&'a [u32]>,
-    groups: Option<&'a [u32]>,
-    times: Option<&'a [i64]>,
+    rows: Rows<'a>,
     horizon: u64,
     time_split: bool,
     seed: Seed,
@@ -200,12 +198,10 @@ pub struct Audit<'a> {
 impl<'a> Audit<'a> {
     fn new(parts: Vec<u8>) -> Self {
         Self {
+            rows: Rows::new(parts.len()),
             parts,
             features: None,
             texts: None,
-            labels: None,
-            groups: None,
-            times: None,
             horizon: 0,
             time_split: false,
             seed: Seed(0),
@@ -258,22 +254,10 @@ impl<'a> Audit<'a> {
         Self { texts: Some(texts), ..self }
     }
 
-    /// With a class for each row.
+    /// With labels, groups and times, as far as `rows` has them.
     #[must_use]
-    pub fn with_labels(self, labels: &'a [u32]) -> Self {
-        Self { labels: Some(labels), ..self }
-    }
-
-    /// With a group for each row.
-    #[must_use]
-    pub fn with_groups(self, groups: &'a [u32]) -> Self {
-        Self { groups: Some(groups), ..self }
-    }
-
-    /// With a time for each row.
-    #[must_use]
-    pub fn with_times(self, times: &'a [i64]) -> Self {
-        Self { times: Some(times), ..self }
+    pub fn with_rows(self, rows: &Rows<'a>) -> Self {
+        Self { rows: *rows, ..self }
     }
 
     /// For a split by time: training must end more than `horizon` before the held-out rows begin.
@@ -300,19 +284,15 @@ impl<'a> Audit<'a> {
                 });
             }
         }
-        let lengths = [
-            ("texts", self.texts.map(<[&str]>::len)),
-            ("labels", self.labels.map(<[u32]>::len)),
-            ("groups", self.groups.map(<[u32]>::len)),
-            ("times", self.times.map(<[i64]>::len)),
-        ];
-        for (column, len) in lengths {
-            if let Some(len) = len
-                && len != n
-            {
-                return Err(SplitError::LengthMismatch { column, len, n });
-            }
+        if let Some(texts) = self.texts
+            && texts.len() != n
+        {
+            return Err(SplitError::LengthMismatch { column: "texts", len: texts.len(), n });
         }
+        if self.rows.n != n {
+            return Err(SplitError::RowsDiffer { what: "the audit", len: self.rows.n, n });
+        }
+        self.rows.check()?;
         for (part, wanted) in [(PartName::Train, 0..=0), (PartName::Validation, 1..=2)] {
             if !self.parts.iter().any(|part| wanted.contains(part)) {
                 return Err(SplitError::NoSuchPart { part });

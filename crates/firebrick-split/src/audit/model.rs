@@ -33,7 +33,7 @@ fn left_out(audit: &Audit<'_>, looked_at: usize) -> String {
 /// The most frequent class of each bin of one feature, and whether held-out rows follow it.
 pub(super) fn single_feature(audit: &Audit<'_>) -> Check {
     let name = "single feature";
-    let (Some((values, columns)), Some(labels)) = (audit.features, audit.labels) else {
+    let (Some((values, columns)), Some(labels)) = (audit.features, audit.rows.labels) else {
         return Check::skipped(name, "features and labels are needed");
     };
     let most = if columns > 64 { SAMPLE / 4 } else { SAMPLE };

@@ -16,16 +16,16 @@ const BUCKET: usize = 400;
 pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> {
     let mut check = Check::new(NAME);
     let mut cut_short = 0;
-    let found = if let Some((values, columns)) = audit.features {
-        if columns < LEAST_COLUMNS {
-            return vec![Check::skipped(
-                NAME,
-                "vectors of fewer than 8 columns have close neighbours by nature",
-            )];
-        }
+    let wide = audit.features.filter(|(_, columns)| *columns >= LEAST_COLUMNS);
+    let found = if let Some((values, columns)) = wide {
         vectors(audit, values, columns, &mut cut_short)
     } else if let Some(texts) = audit.texts {
         texts_near(audit, texts, &mut cut_short)
+    } else if audit.features.is_some() {
+        return vec![Check::skipped(
+            NAME,
+            "vectors of fewer than 8 columns have close neighbours by nature",
+        )];
     } else {
         return vec![Check::skipped(NAME, "neither features nor texts were given")];
     };

@@ -31,7 +31,7 @@ fn clean_data_raise_no_alarm() {
         let roles = roles(n, seed);
         let report = Audit::of_roles(&roles)
             .with_features(&values, columns)
-            .with_labels(&labels)
+            .with_rows(&Rows::new(n).with_labels(&labels))
             .with_seed(Seed(seed))
             .run()
             .expect("runs");
@@ -55,7 +55,9 @@ fn every_planted_duplicate_is_found_and_mended() {
         }
     }
     let labels: Vec<u32> = (0..n as u32).map(|row| row % 2).collect();
-    let audit = Audit::of_roles(&roles).with_features(&values, columns).with_labels(&labels);
+    let audit = Audit::of_roles(&roles)
+        .with_features(&values, columns)
+        .with_rows(&Rows::new(n).with_labels(&labels));
     let report = audit.run().expect("runs");
     assert_eq!(verdict(&report, "exact duplicates"), (Verdict::Error, 15));
     assert_eq!(report.check("exact duplicates").expect("exists").examples.len(), 10);
@@ -117,11 +119,22 @@ fn texts_are_compared_by_their_words() {
 }
 
 #[test]
+fn rows_of_values_and_texts_are_equal_in_both() {
+    let folds = KFold::new(2).split(&Rows::new(4)).expect("splits"); // 0, 1 against 2, 3
+    let values = [1.0, 2.0, 1.0, 2.0];
+    let audit = Audit::of_fold(&folds, 1).with_features(&values, 1);
+    assert_eq!(verdict(&audit.run().expect("runs"), "exact duplicates"), (Verdict::Error, 2));
+    let audit = audit.with_texts(&["a", "b", "other", "b"]);
+    assert_eq!(verdict(&audit.run().expect("runs"), "exact duplicates"), (Verdict::Error, 1));
+}
+
+#[test]
 fn groups_and_times_across_parts_are_found() {
     let folds = KFold::new(2).split(&Rows::new(6)).expect("splits");
     let groups = [1, 2, 3, 3, 4, 2];
     let times = [1, 2, 9, 4, 5, 6];
-    let audit = Audit::of_fold(&folds, 1).with_groups(&groups).with_times(&times);
+    let audit =
+        Audit::of_fold(&folds, 1).with_rows(&Rows::new(6).with_groups(&groups).with_times(&times));
     let report = audit.run().expect("runs");
     assert_eq!(verdict(&report, "groups across parts"), (Verdict::Error, 2));
     assert_eq!(verdict(&report, "times across parts"), (Verdict::Clean, 0));
@@ -130,7 +143,8 @@ fn groups_and_times_across_parts_are_found() {
     let horizon = audit.with_time_split(2).run().expect("runs");
     assert_eq!(verdict(&horizon, "times across parts"), (Verdict::Error, 2));
     let inside = [1, 5, 9, 4, 5, 6];
-    let report = Audit::of_fold(&folds, 1).with_times(&inside).run().expect("runs");
+    let report =
+        Audit::of_fold(&folds, 1).with_rows(&Rows::new(6).with_times(&inside)).run().expect("runs");
     assert_eq!(verdict(&report, "times across parts"), (Verdict::Warning, 1));
     assert_eq!(verdict(&report, "near duplicates").0, Verdict::Skipped);
     assert!(report.to_string().contains("no groups were given"));
@@ -147,7 +161,7 @@ fn a_feature_that_is_the_label_and_a_shift_are_found() {
     }
     let report = Audit::of_roles(&roles)
         .with_features(&values, columns)
-        .with_labels(&labels)
+        .with_rows(&Rows::new(n).with_labels(&labels))
         .run()
         .expect("runs");
     let check = report.check("single feature").expect("exists");
@@ -170,7 +184,10 @@ fn a_feature_that_is_the_label_and_a_shift_are_found() {
 fn sorted_labels_and_new_labels_are_found() {
     let labels: Vec<u32> = (0..200).map(|row| row / 50).collect();
     let folds = KFold::new(4).split(&Rows::new(200)).expect("splits");
-    let report = Audit::of_fold(&folds, 3).with_labels(&labels).run().expect("runs");
+    let report = Audit::of_fold(&folds, 3)
+        .with_rows(&Rows::new(200).with_labels(&labels))
+        .run()
+        .expect("runs");
     assert_eq!(verdict(&report, "order dependence").0, Verdict::Warning);
     assert_eq!(verdict(&report, "labels never trained on"), (Verdict::Warning, 50));
 }
@@ -181,7 +198,8 @@ fn columns_that_do_not_fit_are_refused() {
     let audit = Audit::of_fold(&folds, 0);
     assert!(audit.clone().with_features(&[1.0; 7], 2).run().is_err());
     assert!(audit.clone().with_features(&[], 0).run().is_err());
-    assert!(audit.clone().with_labels(&[1]).run().is_err());
+    assert!(audit.clone().with_rows(&Rows::new(4).with_labels(&[1])).run().is_err());
+    assert!(audit.clone().with_rows(&Rows::new(3)).run().is_err());
     assert!(matches!(Audit::of_fold(&folds, 9).run(), Err(SplitError::NoSuchPart { .. })));
     let nan = [f32::NAN; 40];
     assert!(audit.with_features(&nan, 10).run().is_ok());

@@ -1,6 +1,7 @@
 //! The command line, read by hand: the library stays free of an argument parser.
 
 use firebrick_core::Seed;
+use firebrick_split::Rare;
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
@@ -8,15 +9,17 @@ Splits a CSV file, prints sizes and class shares, looks for leaks, writes the li
 
 usage: split --csv FILE [options]
 
-  --csv FILE         comma-separated, with or without a header
+  --csv FILE         comma-separated, with or without a header, also compressed (.gz)
   --label COLUMN     classes; splits are stratified by them
   --group COLUMN     rows of one group stay together
   --time COLUMN      integers or dates (2026-01-31, 2026-01-31T23:59:59)
+  --part COLUMN      a split that exists: train, validation and test, or the fold of each row; it is audited as it is
   --scheme NAME      hold_out (default), time_series (default with --time), k_fold, stratified_k_fold,
                      group_k_fold, stratified_group_k_fold, leave_one_group_out
   --k N              folds (5)
   --test SIZE        test part of a hold-out: 0.2, 20%, 1/5 (0.2)
   --validation SIZE  validation part of a hold-out, 0 for none (0.15)
+  --rare RULE        classes with fewer rows than parts: error, pool (into one), ignore (error)
   --gap N            distinct times left out before each test window (0)
   --seed N           seed (0)
   --out FOLDER       where the lists go (split-output)
@@ -31,6 +34,8 @@ pub(crate) struct Arguments {
     pub(crate) label: Option<String>,
     pub(crate) group: Option<String>,
     pub(crate) time: Option<String>,
+    pub(crate) part: Option<String>,
+    pub(crate) rare: Rare,
     pub(crate) scheme: Option<String>,
     pub(crate) k: usize,
     pub(crate) test: String,
@@ -48,6 +53,8 @@ impl Arguments {
             label: None,
             group: None,
             time: None,
+            part: None,
+            rare: Rare::Error,
             scheme: None,
             k: 5,
             test: "0.2".into(),
@@ -77,6 +84,19 @@ impl Arguments {
                 "--label" => arguments.label = Some(value()?),
                 "--group" => arguments.group = Some(value()?),
                 "--time" => arguments.time = Some(value()?),
+                "--part" => arguments.part = Some(value()?),
+                "--rare" => {
+                    arguments.rare = match value()?.as_str() {
+                        "error" => Rare::Error,
+                        "pool" => Rare::Pool,
+                        "ignore" => Rare::Ignore,
+                        other => {
+                            return Err(format!(
+                                "--rare takes error, pool or ignore, not {other:?}"
+                            ));
+                        }
+                    }
+                }
                 "--scheme" => arguments.scheme = Some(value()?.replace('-', "_")),
                 "--k" => arguments.k = number(flag, &value()?)?,
                 "--test" => arguments.test = value()?,

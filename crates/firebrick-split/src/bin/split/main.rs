@@ -5,9 +5,9 @@ mod table;
 
 use arguments::{Arguments, USAGE};
 use firebrick_split::{
-    Audit, AuditReport, FoldMap, GroupKFold, GroupUnit, HoldOut, KFold, LeavePGroupsOut, Roles,
-    RowHashes, Rows, Spec, Split, SplitError, Splits, Splitter, StratifiedGroupKFold,
-    StratifiedKFold, TimeSeries, TimeUnit, Verdict, Warning, encode,
+    Audit, AuditReport, FoldMap, GroupKFold, GroupUnit, HoldOut, KFold, LeavePGroupsOut,
+    Predefined, Roles, RowHashes, Rows, Spec, Split, SplitError, Splits, Splitter,
+    StratifiedGroupKFold, StratifiedKFold, TimeSeries, TimeUnit, Verdict, Warning, encode,
 };
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -45,24 +45,24 @@ struct Outcome {
     warnings: Vec<Warning>,
     spec: Spec,
     map: Option<FoldMap>,
+    /// The roles of a hold-out, whose validation and test part the audit tells apart.
+    roles: Option<Roles>,
 }
 
 fn roles_outcome(roles: &Roles, spec: Spec) -> Outcome {
     let lists =
         [("train", roles.train()), ("validation", roles.validation()), ("test", roles.test())];
-    let held_out = [roles.validation(), roles.test()].concat();
-    let mut held_out = held_out;
-    held_out.sort_unstable();
     Outcome {
         lists: lists
             .into_iter()
             .filter(|(_, rows)| !rows.is_empty())
             .map(|(n, r)| (n.into(), r))
             .collect(),
-        splits: vec![Split { train: roles.train().into(), valid: held_out.into() }],
+        splits: roles.iter().collect(),
         warnings: roles.map().warnings().to_vec(),
         spec,
         map: Some(roles.map().clone()),
+        roles: Some(roles.clone()),
     }
 }
 
@@ -85,10 +85,37 @@ fn folds_outcome<S: Splitter>(
         spec: scheme.spec(),
         map: map(&output),
         splits,
+        roles: None,
     })
 }
 
-fn split(arguments: &Arguments, rows: &Rows<'_>) -> Result<Outcome, Box<dyn Error>> {
+/// A split that stands in the file: roles by name, or folds by number or any text; an empty cell or -1 is never held out.
+fn given(cells: Vec<String>, rows: &Rows<'_>) -> Result<Outcome, SplitError> {
+    let role = |cell: &String| match cell.to_lowercase().as_str() {
+        "train" | "training" => Some(0),
+        "validation" | "valid" | "val" | "dev" => Some(1),
+        "test" => Some(2),
+        _ => None,
+    };
+    if let Some(roles) = cells.iter().map(role).collect::<Option<Vec<u8>>>() {
+        let roles = Roles::from_numbers(&roles)?;
+        return Ok(roles_outcome(&roles, roles.map().spec().clone()));
+    }
+    let never = |cell: &String| cell.is_empty() || cell == "-1";
+    let folds = encode::sorted(cells.iter().filter(|cell| !never(cell)).cloned());
+    let mut codes = folds.codes.into_iter();
+    let folds = cells.iter().map(|cell| if never(cell) { None } else { codes.next() }).collect();
+    folds_outcome(&Predefined::new(folds), rows, |_| None)
+}
+
+fn split(
+    arguments: &Arguments,
+    rows: &Rows<'_>,
+    parts: Option<Vec<String>>,
+) -> Result<Outcome, Box<dyn Error>> {
+    if let Some(cells) = parts {
+        return Ok(given(cells, rows)?);
+    }
     let (k, seed) = (arguments.k, arguments.seed);
     let keep = |map: &FoldMap| Some(map.clone());
     let scheme = arguments.scheme.as_deref().unwrap_or(if rows.times.is_some() {
@@ -103,7 +130,7 @@ fn split(arguments: &Arguments, rows: &Rows<'_>) -> Result<Outcome, Box<dyn Erro
                 scheme = scheme.with_validation(arguments.validation.as_str());
             }
             if rows.labels.is_some() {
-                scheme = scheme.with_stratified();
+                scheme = scheme.with_stratified().with_rare(arguments.rare);
             }
             if rows.groups.is_some() {
                 scheme = scheme.with_groups(GroupUnit::Rows);
@@ -131,6 +158,27 @@ fn split(arguments: &Arguments, rows: &Rows<'_>) -> Result<Outcome, Box<dyn Erro
     })
 }
 
+/// Classes are numbered by first appearance; what the file calls them.
+fn names(codes: impl Iterator<Item = u32>, labels: &encode::Encoded<String>) -> String {
+    let name = |code: u32| Some(format!("{code} is {:?}", labels.values.get(code as usize)?));
+    codes.take(10).filter_map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// The error with the names of the classes that it numbers, and what may be done here.
+fn named(error: Box<dyn Error>, labels: Option<&encode::Encoded<String>>) -> Box<dyn Error> {
+    let (
+        Some(labels),
+        Some(
+            SplitError::ClassTooSmall { classes, .. } | SplitError::ClassesTooSmall { classes, .. },
+        ),
+    ) = (labels, error.downcast_ref())
+    else {
+        return error;
+    };
+    let names = names(classes.iter().map(|(code, _)| *code), labels);
+    format!("{error}; class {names}; here: --rare pool, --rare ignore or --scheme k_fold").into()
+}
+
 fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     let table = Table::read(&arguments.csv)?;
     let n = table.rows.len();
@@ -140,8 +188,9 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     let labels = label.map(|at| encode::by_appearance(table.texts(at)));
     let groups = group.map(|at| encode::sorted(table.texts(at)));
     let times = time.map(|at| table.times(at)).transpose()?;
-    let used: Vec<usize> = [label, group, time].into_iter().flatten().collect();
-    let (features, columns) = table.features(&used);
+    let part = column(&arguments.part)?;
+    let used: Vec<usize> = [label, group, time, part].into_iter().flatten().collect();
+    let content = table.content(&used);
     let lines: Vec<String> = table.rows.iter().map(|row| row.join("\u{1f}")).collect();
     let hashes = RowHashes::from_bytes(&lines);
 
@@ -149,29 +198,28 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     rows.labels = labels.as_ref().map(|l| l.codes.as_slice());
     rows.groups = groups.as_ref().map(|g| g.codes.as_slice());
     rows.times = times.as_deref();
-    let outcome = split(arguments, &rows)?;
+    let parts = part.map(|at| table.texts(at).collect());
+    let outcome = split(arguments, &rows, parts).map_err(|error| named(error, labels.as_ref()))?;
 
     let mut text = String::new();
     writeln!(text, "{n} rows, {} columns; {}", table.header.len(), describe(&outcome.spec))?;
     shares(&mut text, &outcome, labels.as_ref())?;
     for warning in &outcome.warnings {
         writeln!(text, "warning: {warning}")?;
+        if let Warning::SmallClasses { classes, .. } | Warning::PooledClasses { classes } = warning
+            && let Some(labels) = &labels
+        {
+            writeln!(text, "  class {}", names(classes.iter().map(|(code, _)| *code), labels))?;
+        }
     }
-    let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = content.texts.iter().map(String::as_str).collect();
     let report = audit(&outcome, n, &|mut audit| {
-        if columns.is_empty() {
+        audit = audit.with_rows(&rows);
+        if !content.numeric.is_empty() {
+            audit = audit.with_features(&content.values, content.numeric.len());
+        }
+        if !texts.is_empty() {
             audit = audit.with_texts(&texts);
-        } else {
-            audit = audit.with_features(&features, columns.len());
-        }
-        if let Some(labels) = &labels {
-            audit = audit.with_labels(&labels.codes);
-        }
-        if let Some(groups) = &groups {
-            audit = audit.with_groups(&groups.codes);
-        }
-        if let Some(times) = &times {
-            audit = audit.with_times(times);
         }
         if outcome.spec.algorithm == "time_series" {
             audit = audit.with_time_split(0);
@@ -179,6 +227,11 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         audit.run()
     })?;
     writeln!(text, "\naudit (the worst of {} splits):\n{report}", outcome.splits.len())?;
+    let names: Vec<&str> =
+        content.identifiers.iter().map(|&column| table.header[column].as_str()).collect();
+    if !names.is_empty() {
+        writeln!(text, "not looked at, since no value occurs twice: {}", names.join(", "))?;
+    }
     write_files(&arguments.out, &outcome, &report, &hashes)?;
     writeln!(
         text,
@@ -234,6 +287,9 @@ fn audit<'a>(
         Verdict::Clean => 1,
         _ => 0,
     };
+    if let Some(roles) = &outcome.roles {
+        return run(Audit::of_roles(roles));
+    }
     let mut worst: Option<AuditReport> = None;
     // More than 20 splits overlap so much that the first ones tell.
     for split in outcome.splits.iter().take(20) {

@@ -1,6 +1,11 @@
 //! A CSV file as text cells (RFC 4180), with or without a header.
 
+use std::collections::HashSet;
+use std::io::Read as _;
 use std::path::Path;
+
+/// How compressed files begin.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The cells of a file.
 #[derive(Debug)]
@@ -11,8 +16,15 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+        let mut bytes = std::fs::read(path).map_err(failed)?;
+        if bytes.starts_with(&GZIP) {
+            let mut text = Vec::new();
+            flate2::read::MultiGzDecoder::new(bytes.as_slice())
+                .read_to_end(&mut text)
+                .map_err(failed)?;
+            bytes = text;
+        }
         let text = String::from_utf8(bytes)
             .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
         Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text))
@@ -70,20 +82,46 @@ impl Table {
             .collect()
     }
 
-    /// The columns in which every cell is a number, but for those that are used otherwise: values by row.
-    pub(crate) fn features(&self, used: &[usize]) -> (Vec<f32>, Vec<usize>) {
+    /// What the audit looks at, but for the columns that are used otherwise.
+    pub(crate) fn content(&self, used: &[usize]) -> Content {
         let number = |cell: &str| cell.trim().parse::<f32>().ok();
-        let columns: Vec<usize> = (0..self.header.len())
-            .filter(|column| !used.contains(column))
-            .filter(|&column| self.rows.iter().all(|row| number(&row[column]).is_some()))
-            .collect();
-        let values = self
-            .rows
-            .iter()
-            .flat_map(|row| columns.iter().filter_map(|&c| number(&row[c])))
-            .collect();
-        (values, columns)
+        let cells = |column: usize| self.rows.iter().map(move |row| row[column].trim());
+        let mut content = Content::default();
+        for column in (0..self.header.len()).filter(|column| !used.contains(column)) {
+            let numeric = cells(column).all(|cell| number(cell).is_some());
+            // What numbers or names each row would hide every duplicate; measured values may all differ.
+            let measured = numeric && cells(column).any(|cell| cell.contains(['.', 'e', 'E']));
+            let mut seen = HashSet::new();
+            if !measured && self.rows.len() > 1 && cells(column).all(|cell| seen.insert(cell)) {
+                content.identifiers.push(column);
+            } else if numeric {
+                content.numeric.push(column);
+            } else {
+                content.textual.push(column);
+            }
+        }
+        for row in &self.rows {
+            content.values.extend(content.numeric.iter().filter_map(|&c| number(&row[c])));
+            if !content.textual.is_empty() {
+                let cells: Vec<&str> = content.textual.iter().map(|&c| row[c].as_str()).collect();
+                content.texts.push(cells.join("\u{1f}"));
+            }
+        }
+        content
     }
+}
+
+/// The columns of a table by what they hold.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Content {
+    /// Columns of numbers, and their values by row.
+    pub(crate) numeric: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+    /// All other columns, and their joined text for each row.
+    pub(crate) textual: Vec<usize>,
+    pub(crate) texts: Vec<String>,
+    /// Columns that name each row: no value occurs twice, and none is a fraction.
+    pub(crate) identifiers: Vec<usize>,
 }
 
 /// Records with the line on which each begins; empty lines are skipped.
@@ -196,7 +234,30 @@ mod tests {
         );
         assert!(table.column("other").expect_err("unknown").contains("id, size, kind"));
         assert!(table.column("3").is_err());
-        assert_eq!(table.features(&[0]), (vec![2.0, 3.0], vec![1]));
+        let table =
+            Table::parse("id,size,kind,x\nq,2,u,0.5\nr,2,v,1.5\ns,3,v,2\n").expect("parses");
+        let content = table.content(&[]);
+        assert_eq!(
+            (content.identifiers, content.numeric, content.textual),
+            (vec![0], vec![1, 3], vec![2])
+        );
+        assert_eq!(content.values, [2.0, 0.5, 2.0, 1.5, 3.0, 2.0]);
+        assert_eq!(content.texts, ["u", "v", "v"]);
+        assert_eq!(table.content(&[0, 2]).textual, [0usize; 0]);
+    }
+
+    proptest::proptest! {
+        /// Whatever the text is, it is a table or an error.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a1,\"\n\r .-]{0,60}") {
+            if let Ok(table) = Table::parse(&text) {
+                let width = table.header.len();
+                proptest::prop_assert!(table.rows.iter().all(|row| row.len() == width));
+                let content = table.content(&[0]);
+                proptest::prop_assert_eq!(content.values.len(), content.numeric.len() * table.rows.len());
+                let _ = table.times(width - 1);
+            }
+        }
     }
 
     #[test]
