@@ -9,6 +9,7 @@ mod interval;
 mod outcome;
 mod report;
 mod run;
+mod samples;
 pub mod special;
 mod store;
 
@@ -21,3 +22,4 @@ pub use interval::{clopper_pearson, corrected_interval, wilson};
 pub use outcome::{FoldResult, FoldScore, Outcome};
 pub use report::{CandidateReport, CurvePoint, Report, Scores, Spread};
 pub use run::{CrossValidation, Progress};
+pub use samples::{PowerLaw, Samples};
