@@ -9,15 +9,16 @@
 //! A. Brock, S. De, S. L. Smith, K. Simonyan, "High-performance large-scale image recognition without
 //! normalization", ICML 2021 (arXiv 2102.06171).
 
-use crate::transform::{Transform, transform};
+use crate::Guard;
+use crate::guard::remembers;
+use crate::transform::{Transform, transforms};
 use crate::units::{unit_axis, unit_norms};
-use crate::{Guard, Verdict};
 use burn::config::Config;
-use burn::module::{Module, Param};
-use burn::optim::GradientsParams;
+use burn::module::Param;
 use burn::tensor::Tensor;
 use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`AdaptiveClip`].
 ///
@@ -67,7 +68,7 @@ impl AdaptiveClipConfig {
 /// );
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AdaptiveClip {
     config: AdaptiveClipConfig,
 }
@@ -103,15 +104,8 @@ pub(crate) fn covers(part: &str, path: &str) -> bool {
 }
 
 impl Guard for AdaptiveClip {
-    fn before_step<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-    ) -> Verdict {
-        transform(model, gradients, self);
-        Verdict::Proceed
-    }
+    transforms!();
+    remembers!(AdaptiveClip);
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -120,6 +114,7 @@ mod tests {
     use crate::units::values;
     use burn::nn::conv::{Conv1d, Conv1dConfig, ConvTranspose1d, ConvTranspose1dConfig};
     use burn::nn::{Linear, LinearConfig};
+    use burn::optim::GradientsParams;
     use firebrick_backend::testing::devices;
 
     /// Two units with weights (0, 3), (4, 0): norms 3 and 4. Gradients (6, 8) and (0, 0.01).

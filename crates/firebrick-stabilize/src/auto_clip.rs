@@ -17,13 +17,73 @@
 //! counted, and its step is skipped.
 
 use crate::clip::limit;
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::{ConfigError, Record, check, names};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+
+/// What a guard that learns its bound saw last.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Seen {
+    /// The norm before clipping.
+    norm: Option<f64>,
+    bound: Option<f64>,
+}
+
+impl Seen {
+    /// Skips a norm that is not finite, and clips any other to the bound that `observe` makes of it.
+    fn clip<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        measured: &mut Measured,
+        observe: impl FnOnce(f64) -> f64,
+    ) -> Verdict {
+        let norm = measured.global(model, gradients, NormType::Two);
+        self.norm = Some(norm);
+        if !norm.is_finite() {
+            return Verdict::Skip;
+        }
+        let bound = observe(norm);
+        self.bound = Some(bound);
+        limit(model, gradients, norm, bound, measured);
+        Verdict::Proceed
+    }
+
+    fn record(&self, record: &mut Record) {
+        let values = [(names::GRADIENT_NORM, self.norm), ("clip_bound", self.bound)];
+        let known = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        record.values.extend(known);
+    }
+}
+
+/// A guard with `observe(norm) -> bound` and what it has `seen`.
+macro_rules! learned {
+    () => {
+        alone!();
+
+        fn before_step_sharing<M: Module>(
+            &mut self,
+            model: &M,
+            gradients: &mut GradientsParams,
+            _: f64,
+            measured: &mut Measured,
+        ) -> Verdict {
+            let mut seen = std::mem::take(&mut self.seen);
+            let verdict = seen.clip(model, gradients, measured, |norm| self.observe(norm));
+            self.seen = seen;
+            verdict
+        }
+
+        fn record(&self, record: &mut Record) {
+            self.seen.record(record);
+        }
+    };
+}
 
 /// Configuration of [`AutoClip`].
 #[derive(Config, Debug)]
@@ -49,8 +109,7 @@ impl AutoClipConfig {
             config: self.clone(),
             order: VecDeque::new(),
             sorted: vec![],
-            last: None,
-            bound: None,
+            seen: Seen::default(),
         })
     }
 }
@@ -64,13 +123,12 @@ impl AutoClipConfig {
 /// assert_eq!([1.0, 9.0, 5.0].map(|norm| clip.observe(norm)), [1.0, 5.0, 5.0]);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AutoClip {
     config: AutoClipConfig,
     order: VecDeque<f64>,
     sorted: Vec<f64>,
-    last: Option<f64>,
-    bound: Option<f64>,
+    seen: Seen,
 }
 
 impl AutoClip {
@@ -97,34 +155,13 @@ impl AutoClip {
     /// The norm before clipping of the last step that was looked at.
     #[must_use]
     pub fn last_norm(&self) -> Option<f64> {
-        self.last
+        self.seen.norm
     }
 }
 
 impl Guard for AutoClip {
-    alone!();
-
-    fn before_step_sharing<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-        measured: &mut Measured,
-    ) -> Verdict {
-        let norm = measured.norms(model, gradients, NormType::Two).global;
-        self.last = Some(norm);
-        if !norm.is_finite() {
-            return Verdict::Skip;
-        }
-        let bound = self.observe(norm);
-        self.bound = Some(bound);
-        limit(model, gradients, norm, bound, measured);
-        Verdict::Proceed
-    }
-
-    fn record(&self, record: &mut Record) {
-        note(record, self.last, self.bound);
-    }
+    learned!();
+    remembers!(AutoClip);
 }
 
 /// Configuration of [`ZClip`].
@@ -168,8 +205,7 @@ impl ZClipConfig {
             first: Vec::new(),
             mean: 0.0,
             variance: 0.0,
-            last: None,
-            bound: None,
+            seen: Seen::default(),
         })
     }
 }
@@ -186,14 +222,13 @@ impl ZClipConfig {
 /// assert!((bound - 2.625).abs() < 1e-5);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ZClip {
     config: ZClipConfig,
     first: Vec<f64>,
     mean: f64,
     variance: f64,
-    last: Option<f64>,
-    bound: Option<f64>,
+    seen: Seen,
 }
 
 impl ZClip {
@@ -232,43 +267,13 @@ impl ZClip {
     /// The norm before clipping of the last step that was looked at.
     #[must_use]
     pub fn last_norm(&self) -> Option<f64> {
-        self.last
+        self.seen.norm
     }
 }
 
 impl Guard for ZClip {
-    alone!();
-
-    fn before_step_sharing<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-        measured: &mut Measured,
-    ) -> Verdict {
-        let norm = measured.norms(model, gradients, NormType::Two).global;
-        self.last = Some(norm);
-        if !norm.is_finite() {
-            return Verdict::Skip;
-        }
-        let bound = self.observe(norm);
-        self.bound = Some(bound);
-        limit(model, gradients, norm, bound, measured);
-        Verdict::Proceed
-    }
-
-    fn record(&self, record: &mut Record) {
-        note(record, self.last, self.bound);
-    }
-}
-
-fn note(record: &mut Record, norm: Option<f64>, bound: Option<f64>) {
-    if let Some(norm) = norm {
-        record.values.insert(names::GRADIENT_NORM.into(), norm);
-    }
-    if let Some(bound) = bound {
-        record.values.insert("clip_bound".into(), bound);
-    }
+    learned!();
+    remembers!(ZClip);
 }
 
 #[cfg(all(test, feature = "flex"))]

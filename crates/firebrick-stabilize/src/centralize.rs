@@ -7,13 +7,14 @@
 //! # Reference
 //! H. Yong, J. Huang, X. Hua, L. Zhang, "Gradient centralization", ECCV 2020 (arXiv 2004.01461).
 
-use crate::transform::{Transform, transform};
+use crate::Guard;
+use crate::guard::remembers;
+use crate::transform::{Transform, transforms};
 use crate::units::{over_units, unit_axis};
-use crate::{Guard, Verdict};
-use burn::module::{Module, Param};
-use burn::optim::GradientsParams;
+use burn::module::Param;
 use burn::tensor::Tensor;
 use firebrick_backend::{PathStack, Role};
+use serde::{Deserialize, Serialize};
 
 /// Subtracts from each unit's gradient its mean; biases, norms and embeddings stay as they are.
 ///
@@ -29,7 +30,7 @@ use firebrick_backend::{PathStack, Role};
 /// let centred = gradients.get::<2>(model.weight.id).expect("present").into_data();
 /// assert_eq!(centred.as_slice::<f32>(), Ok(&[-2.0, 2.0][..]));
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct CentralizeGradients;
 
 impl Transform for CentralizeGradients {
@@ -49,15 +50,8 @@ impl Transform for CentralizeGradients {
 }
 
 impl Guard for CentralizeGradients {
-    fn before_step<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-    ) -> Verdict {
-        transform(model, gradients, self);
-        Verdict::Proceed
-    }
+    transforms!();
+    remembers!(CentralizeGradients);
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -66,6 +60,7 @@ mod tests {
     use crate::units::values;
     use burn::nn::LinearConfig;
     use burn::nn::conv::Conv1dConfig;
+    use burn::optim::GradientsParams;
     use firebrick_backend::testing::devices;
 
     #[test]

@@ -10,15 +10,27 @@
 //!
 //! # Differences
 //! PyTorch's `clip_grad_norm_` writes NaN into every gradient when the norm is NaN, and zeros into the finite
-//! ones when it is infinite. Here such gradients are left as they are and the step is skipped.
+//! ones when it is infinite, which it already is where a square overflows f32. Here such gradients are left as they are
+//! and the step is skipped, and no square overflows; [`NonFinite::Torch`] does as PyTorch does.
 //! burn's `GradientClipping::Norm` takes each tensor's own norm.
 
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::{Guard, Measured, NormType, Verdict, scale_gradients};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::{ConfigError, Record, check, names};
+use serde::{Deserialize, Serialize};
+
+/// What becomes of gradients whose norm is not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NonFinite {
+    /// They stay as they are, and the step is skipped.
+    Keep,
+    /// As in PyTorch: an infinite norm makes finite gradients 0 and infinite ones NaN, a NaN makes all NaN, the norm is
+    /// infinite where f32 overflows, and the step is taken.
+    Torch,
+}
 
 /// Configuration of [`ClipGlobalNorm`].
 ///
@@ -27,6 +39,7 @@ use firebrick_core::{ConfigError, Record, check, names};
 /// | `max_norm` | required; 1 for language models, 5 for recurrent nets, 0.5 in reinforcement learning | above 0 |
 /// | `norm_type` | `NormType::Two` | |
 /// | `by_layer` | false | |
+/// | `non_finite` | `NonFinite::Keep` | |
 #[derive(Config, Debug)]
 pub struct ClipGlobalNormConfig {
     /// The largest norm that passes unchanged.
@@ -38,6 +51,9 @@ pub struct ClipGlobalNormConfig {
     /// read from the device.
     #[config(default = false)]
     pub by_layer: bool,
+    /// What becomes of gradients whose norm is not finite.
+    #[config(default = "NonFinite::Keep")]
+    pub non_finite: NonFinite,
 }
 
 impl ClipGlobalNormConfig {
@@ -58,7 +74,7 @@ impl ClipGlobalNormConfig {
 }
 
 /// Scales all gradients down together when their common norm exceeds a bound.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClipGlobalNorm {
     config: ClipGlobalNormConfig,
     last: Option<f64>,
@@ -70,7 +86,7 @@ pub struct ClipGlobalNorm {
 impl ClipGlobalNorm {
     /// Clips and returns the norm before clipping, as PyTorch's `clip_grad_norm_` does.
     ///
-    /// A norm that is NaN or infinite changes nothing and is returned.
+    /// A norm that is NaN or infinite changes nothing, unless [`NonFinite::Torch`] asks for it, and is returned.
     pub fn clip<M: Module>(&mut self, model: &M, gradients: &mut GradientsParams) -> f64 {
         self.clip_measured(model, gradients, &mut Measured::default())
     }
@@ -81,14 +97,28 @@ impl ClipGlobalNorm {
         gradients: &mut GradientsParams,
         measured: &mut Measured,
     ) -> f64 {
-        let norms = measured.norms(model, gradients, self.config.norm_type);
-        let norm = norms.global;
+        let norm_type = self.config.norm_type;
+        let norm = measured.global(model, gradients, norm_type);
         if self.config.by_layer {
-            self.layers = norms.layers();
+            self.layers = measured.norms(model, gradients, norm_type).layers();
         }
+        let as_torch = self.config.non_finite == NonFinite::Torch;
+        // Torch squares nothing where there is only one number.
+        let mut several = || {
+            let tensors = &measured.norms(model, gradients, norm_type).tensors;
+            tensors.iter().map(|tensor| tensor.elements).sum::<usize>() > 1
+        };
+        let norm = match norm {
+            _ if as_torch && overflows(norm, norm_type) && several() => f64::INFINITY,
+            norm => norm,
+        };
         self.last = Some(norm);
         self.looked_at += 1;
-        if limit(model, gradients, norm, self.config.max_norm, measured) {
+        if as_torch && !norm.is_finite() {
+            scale_gradients(model, gradients, self.config.max_norm / norm);
+            measured.forget();
+            self.clipped += 1;
+        } else if limit(model, gradients, norm, self.config.max_norm, measured) {
             self.clipped += 1;
         }
         norm
@@ -107,6 +137,12 @@ impl ClipGlobalNorm {
     pub fn last_norm(&self) -> Option<f64> {
         self.last
     }
+}
+
+/// Whether PyTorch's norm, whose sums are of f32, is infinite.
+fn overflows(norm: f64, norm_type: NormType) -> bool {
+    let sum = if norm_type == NormType::Two { norm * norm } else { norm };
+    sum > f64::from(f32::MAX)
 }
 
 /// Scales all gradients by `bound / (norm + 1e-6)` if that is below 1; says whether it did.
@@ -131,6 +167,7 @@ pub(crate) fn limit<M: Module>(
 
 impl Guard for ClipGlobalNorm {
     alone!();
+    remembers!(ClipGlobalNorm);
 
     fn before_step_sharing<M: Module>(
         &mut self,
@@ -140,7 +177,8 @@ impl Guard for ClipGlobalNorm {
         measured: &mut Measured,
     ) -> Verdict {
         let norm = self.clip_measured(model, gradients, measured);
-        if norm.is_finite() { Verdict::Proceed } else { Verdict::Skip }
+        let taken = norm.is_finite() || self.config.non_finite == NonFinite::Torch;
+        if taken { Verdict::Proceed } else { Verdict::Skip }
     }
 
     fn record(&self, record: &mut Record) {

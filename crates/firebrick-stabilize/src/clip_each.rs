@@ -10,15 +10,16 @@
 //! # Reference
 //! T. Mikolov, "Statistical language models based on neural networks", 2012.
 
-use crate::transform::{Transform, transform};
+use crate::Guard;
+use crate::guard::remembers;
+use crate::transform::{Transform, transforms};
 use crate::units::unit_norms;
-use crate::{Guard, Verdict};
 use burn::config::Config;
-use burn::module::{Module, Param};
-use burn::optim::GradientsParams;
+use burn::module::Param;
 use burn::tensor::Tensor;
 use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`ClipValue`].
 #[derive(Config, Debug)]
@@ -34,7 +35,7 @@ impl ClipValueConfig {
     /// When `max_value` is not above 0 or not finite.
     pub fn init(&self) -> Result<ClipValue, ConfigError> {
         check::positive("max_value", self.max_value)?;
-        Ok(ClipValue { bound: self.max_value })
+        Ok(ClipValue { config: self.clone() })
     }
 }
 
@@ -55,9 +56,9 @@ impl ClipValueConfig {
 /// assert_eq!(clipped.as_slice::<f32>(), Ok(&[-2.0, 0.5][..]));
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClipValue {
-    bound: f64,
+    config: ClipValueConfig,
 }
 
 impl Transform for ClipValue {
@@ -69,20 +70,14 @@ impl Transform for ClipValue {
     ) -> Tensor<D> {
         // A GPU's clamp may turn NaN into a bound, and a broken gradient must stay visible.
         let broken = gradient.clone().is_nan();
-        gradient.clone().clamp(-self.bound, self.bound).mask_where(broken, gradient)
+        let bound = self.config.max_value;
+        gradient.clone().clamp(-bound, bound).mask_where(broken, gradient)
     }
 }
 
 impl Guard for ClipValue {
-    fn before_step<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-    ) -> Verdict {
-        transform(model, gradients, self);
-        Verdict::Proceed
-    }
+    transforms!();
+    remembers!(ClipValue);
 }
 
 /// Configuration of [`ClipTensorNorm`].
@@ -99,7 +94,7 @@ impl ClipTensorNormConfig {
     /// When `max_norm` is not above 0 or not finite.
     pub fn init(&self) -> Result<ClipTensorNorm, ConfigError> {
         check::positive("max_norm", self.max_norm)?;
-        Ok(ClipTensorNorm { bound: self.max_norm })
+        Ok(ClipTensorNorm { config: self.clone() })
     }
 }
 
@@ -107,9 +102,9 @@ impl ClipTensorNormConfig {
 ///
 /// A tensor that is not finite stays as it is. For the usual "clip by norm" see
 /// [`ClipGlobalNorm`](crate::ClipGlobalNorm).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClipTensorNorm {
-    bound: f64,
+    config: ClipTensorNormConfig,
 }
 
 impl Transform for ClipTensorNorm {
@@ -120,7 +115,7 @@ impl Transform for ClipTensorNorm {
         gradient: Tensor<D>,
     ) -> Tensor<D> {
         let norm = unit_norms(gradient.clone(), None);
-        gradient * bounded(norm.clone() + 1e-6, norm, self.bound)
+        gradient * bounded(norm.clone() + 1e-6, norm, self.config.max_norm)
     }
 }
 
@@ -132,20 +127,14 @@ pub(crate) fn bounded<const D: usize>(below: Tensor<D>, norm: Tensor<D>, bound: 
 }
 
 impl Guard for ClipTensorNorm {
-    fn before_step<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &mut GradientsParams,
-        _: f64,
-    ) -> Verdict {
-        transform(model, gradients, self);
-        Verdict::Proceed
-    }
+    transforms!();
+    remembers!(ClipTensorNorm);
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::Verdict;
     use crate::tests::{gradients, model, values};
     use firebrick_backend::testing::devices;
 

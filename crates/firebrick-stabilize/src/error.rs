@@ -47,6 +47,12 @@ pub enum StabilizeError {
         /// What was allowed.
         tolerance: f64,
     },
+    /// A recorded case of a clipping that is not known.
+    #[error("the clipping `{name}` is none of clip_grad_norm, clip_grad_value")]
+    UnknownClip {
+        /// As given.
+        name: String,
+    },
     /// A recorded case that cannot be understood.
     #[error("the case is not understood: {0}")]
     Case(String),

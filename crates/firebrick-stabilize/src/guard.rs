@@ -1,6 +1,7 @@
 //! What stands between `backward` and the optimizer's step.
 
-use crate::{GradientNorms, NormType, gradient_norms};
+use crate::norm::measure;
+use crate::{GradientNorms, GuardStateError, NormType, state};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::Record;
@@ -23,6 +24,8 @@ pub enum Verdict {
 /// The same guard serves a hand-written loop, burn-train's Learner (called from `TrainStep::optimize`) and
 /// firebrick-train. Guards chain as tuples: each sees the gradients as the one before left them, and the
 /// first that does not proceed decides.
+///
+/// Where a chain is refused a state, its guards up to the one that refused have taken over theirs.
 pub trait Guard {
     /// Looks at the gradients of all parameters and at the loss, and may change the gradients.
     ///
@@ -50,6 +53,17 @@ pub trait Guard {
         self.before_step(model, gradients, loss)
     }
 
+    /// What the loss is to be multiplied by before `backward`; 1 unless the guard scales it.
+    fn loss_factor(&self) -> f64 {
+        1.0
+    }
+
+    /// Changes the model after the step was taken: a kick off a saddle point. Comes before
+    /// [`after_step`](Self::after_step).
+    fn revise<M: Module>(&mut self, model: M) -> M {
+        model
+    }
+
     /// Called with the model after the step was taken.
     fn after_step<M: Module>(&mut self, model: &M) {
         let _ = model;
@@ -59,11 +73,42 @@ pub trait Guard {
     fn record(&self, record: &mut Record) {
         let _ = record;
     }
+
+    /// What the guard remembers, with its kind and configuration, to the bit; empty, the default, for nothing.
+    ///
+    /// # Errors
+    /// When the device cannot be read.
+    fn state(&self) -> Result<Vec<u8>, GuardStateError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes over a [`state`](Self::state) that a guard of the same kind and configuration gave for `model`, whose
+    /// parameters have the identities they had then.
+    ///
+    /// # Errors
+    /// When it is the state of another guard, or no state at all; this guard is unchanged then.
+    fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), GuardStateError> {
+        let _ = model;
+        if state.is_empty() {
+            return Ok(());
+        }
+        Err(GuardStateError::new(
+            "there is one, of a guard that remembers, where this one does not",
+        ))
+    }
 }
 
 /// The norms of the gradients as they stand now, measured at most once for a chain of guards.
 #[derive(Debug, Default)]
-pub struct Measured(Option<(NormType, GradientNorms)>);
+pub struct Measured(Option<Known>);
+
+#[derive(Debug)]
+struct Known {
+    norm_type: NormType,
+    norms: GradientNorms,
+    /// Whether the paths are filled in.
+    named: bool,
+}
 
 impl Measured {
     /// The norms of `gradients`, measured unless they are known.
@@ -73,9 +118,35 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
     ) -> &GradientNorms {
-        let known = self.0.take().filter(|(known, _)| *known == norm_type);
-        let measure = || (norm_type, gradient_norms(model, gradients, norm_type));
-        &self.0.insert(known.unwrap_or_else(measure)).1
+        let known = self.known(model, gradients, norm_type);
+        if !known.named {
+            known.named = true;
+            known.norms.name(model);
+        }
+        &known.norms
+    }
+
+    /// The norm of all `gradients` together, measured unless it is known; cheaper than [`norms`](Self::norms),
+    /// which also says where each tensor stands.
+    pub fn global<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        norm_type: NormType,
+    ) -> f64 {
+        self.known(model, gradients, norm_type).norms.global
+    }
+
+    fn known<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        norm_type: NormType,
+    ) -> &mut Known {
+        let known = self.0.take().filter(|known| known.norm_type == norm_type);
+        let anew =
+            || Known { norm_type, norms: measure(model, gradients, norm_type), named: false };
+        self.0.insert(known.unwrap_or_else(anew))
     }
 
     /// To be called by whoever changes the gradients.
@@ -85,8 +156,8 @@ impl Measured {
 
     /// Whether all gradients are finite: from any norm that is known, else from the Euclidean one.
     pub fn is_finite<M: Module>(&mut self, model: &M, gradients: &GradientsParams) -> bool {
-        let norm_type = self.0.as_ref().map_or(NormType::Two, |(known, _)| *known);
-        self.norms(model, gradients, norm_type).global.is_finite()
+        let norm_type = self.0.as_ref().map_or(NormType::Two, |known| known.norm_type);
+        self.global(model, gradients, norm_type).is_finite()
     }
 }
 
@@ -104,6 +175,25 @@ macro_rules! alone {
     };
 }
 pub(crate) use alone;
+
+/// `state` and `take_over` of a guard that can be serialized whole.
+macro_rules! remembers {
+    ($kind:ident) => {
+        fn state(&self) -> Result<Vec<u8>, $crate::GuardStateError> {
+            $crate::state::write(stringify!($kind), self)
+        }
+
+        fn take_over<Model: burn::module::Module>(
+            &mut self,
+            state: &[u8],
+            _: &Model,
+        ) -> Result<(), $crate::GuardStateError> {
+            *self = $crate::state::read(stringify!($kind), self, state)?;
+            Ok(())
+        }
+    };
+}
+pub(crate) use remembers;
 
 impl Guard for () {
     fn before_step<M: Module>(&mut self, _: &M, _: &mut GradientsParams, _: f64) -> Verdict {
@@ -133,6 +223,17 @@ impl<G: Guard> Guard for Option<G> {
         })
     }
 
+    fn loss_factor(&self) -> f64 {
+        self.as_ref().map_or(1.0, Guard::loss_factor)
+    }
+
+    fn revise<M: Module>(&mut self, model: M) -> M {
+        match self {
+            Some(guard) => guard.revise(model),
+            None => model,
+        }
+    }
+
     fn after_step<M: Module>(&mut self, model: &M) {
         if let Some(guard) = self {
             guard.after_step(model);
@@ -142,6 +243,17 @@ impl<G: Guard> Guard for Option<G> {
     fn record(&self, record: &mut Record) {
         if let Some(guard) = self {
             guard.record(record);
+        }
+    }
+
+    fn state(&self) -> Result<Vec<u8>, GuardStateError> {
+        self.as_ref().map_or_else(|| Ok(Vec::new()), Guard::state)
+    }
+
+    fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), GuardStateError> {
+        match self {
+            Some(guard) => guard.take_over(state, model),
+            None => ().take_over(state, model),
         }
     }
 }
@@ -168,12 +280,36 @@ macro_rules! chain {
                 Verdict::Proceed
             }
 
+            fn loss_factor(&self) -> f64 {
+                1.0 $( * self.$index.loss_factor() )+
+            }
+
+            fn revise<Model: Module>(&mut self, model: Model) -> Model {
+                $( let model = self.$index.revise(model); )+
+                model
+            }
+
             fn after_step<Model: Module>(&mut self, model: &Model) {
                 $( self.$index.after_step(model); )+
             }
 
             fn record(&self, record: &mut Record) {
                 $( self.$index.record(record); )+
+            }
+
+            fn state(&self) -> Result<Vec<u8>, GuardStateError> {
+                state::join(vec![$( self.$index.state()? ),+])
+            }
+
+            fn take_over<Model: Module>(
+                &mut self,
+                state: &[u8],
+                model: &Model,
+            ) -> Result<(), GuardStateError> {
+                let parts = [$( stringify!($index) ),+].len();
+                let parts = state::split(state, parts)?;
+                $( self.$index.take_over(&parts[$index], model)?; )+
+                Ok(())
             }
         }
     };

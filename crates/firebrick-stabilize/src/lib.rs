@@ -3,6 +3,8 @@
 #![doc = include_str!("../README.md")]
 
 mod adaptive;
+#[cfg(all(test, feature = "flex"))]
+mod allocation_tests;
 mod audit;
 mod auto_clip;
 mod batch_norm;
@@ -14,6 +16,7 @@ mod draw;
 mod error;
 mod gain;
 mod ghost;
+mod glance;
 mod guard;
 mod init;
 mod initialize;
@@ -36,16 +39,18 @@ mod residual;
 mod saddle;
 mod spam;
 mod spike;
+mod state;
 mod taps;
 mod transform;
 mod units;
+mod watch;
 
 pub use adaptive::{AdaptiveClip, AdaptiveClipConfig};
 pub use audit::{InitAudit, LayerForecast, audit_init};
 pub use auto_clip::{AutoClip, AutoClipConfig, ZClip, ZClipConfig};
 pub use batch_norm::{check_batch_norm_input, freeze_batch_norm, recalibrate};
 pub use centralize::CentralizeGradients;
-pub use clip::{ClipGlobalNorm, ClipGlobalNormConfig};
+pub use clip::{ClipGlobalNorm, ClipGlobalNormConfig, NonFinite};
 pub use clip_each::{ClipTensorNorm, ClipTensorNormConfig, ClipValue, ClipValueConfig};
 pub use curvature::{Critical, Curvature, CurvatureConfig, Spectrum};
 pub use error::StabilizeError;
@@ -73,9 +78,11 @@ pub use residual::{Residual, ResidualConfig, ResidualKind, deep_norm};
 pub use saddle::{SaddleEscape, SaddleEscapeConfig, positive_definite_share};
 pub use spam::{ClipSpikes, ClipSpikesConfig, MomentumReset, MomentumResetConfig};
 pub use spike::{LossSpike, LossSpikeConfig};
+pub use state::GuardStateError;
 pub use taps::{Tap, Taps, depth_slope, record_taps};
 pub use transform::scale_gradients;
 pub use units::unit_axis;
+pub use watch::Watch;
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {

@@ -11,13 +11,14 @@
 //! # Reference
 //! P. Micikevicius et al., "Mixed precision training", ICLR 2018 (arXiv 1710.03740).
 
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::{Guard, Measured, Verdict, scale_gradients};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, Record, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`LossScale`].
 ///
@@ -95,7 +96,7 @@ impl LossScaleConfig {
 /// assert_eq!(weight.as_slice::<f32>(), Ok(&[1.0, 1.0][..]));
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LossScale {
     config: LossScaleConfig,
     scale: f64,
@@ -145,6 +146,11 @@ impl LossScale {
 
 impl Guard for LossScale {
     alone!();
+    remembers!(LossScale);
+
+    fn loss_factor(&self) -> f64 {
+        self.scale
+    }
 
     fn before_step_sharing<M: Module>(
         &mut self,

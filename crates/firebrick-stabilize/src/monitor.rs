@@ -13,15 +13,18 @@
 //! weight gradients is blind to faults that shrink activations and blow up errors alike: watch activations by
 //! [`Taps`](crate::Taps) too. All numbers of a step come in two reads, one before and one after it.
 
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::read::read;
+use crate::reduce::{change, zeros};
 use crate::{Guard, Measured, NormType, Verdict, depth_slope};
 use burn::config::Config;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{FloatDType, Tensor};
+use firebrick_backend::host::HostTensor;
 use firebrick_backend::{PathStack, Role};
 use firebrick_core::{ConfigError, Record, check, names};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Configuration of [`Monitor`].
@@ -59,15 +62,23 @@ impl MonitorConfig {
 /// let guards = (MonitorConfig::new().init()?, ClipGlobalNormConfig::new(1.0).init()?);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Monitor {
     config: MonitorConfig,
     step: usize,
+    #[serde(skip)]
     before: Option<Weights>,
     values: BTreeMap<String, f64>,
 }
 
 impl Monitor {
+    fn note_ratio(&mut self, path: &str, (moved, size): (f64, f64)) {
+        // Weights that start at 0 have no ratio.
+        if size > 0.0 {
+            self.values.insert(format!("update_ratio/{path}"), (moved / size).log10());
+        }
+    }
+
     /// What was measured last, by name.
     #[must_use]
     pub fn values(&self) -> &BTreeMap<String, f64> {
@@ -77,6 +88,7 @@ impl Monitor {
 
 impl Guard for Monitor {
     alone!();
+    remembers!(Monitor);
 
     fn before_step_sharing<M: Module>(
         &mut self,
@@ -112,7 +124,7 @@ impl Guard for Monitor {
             self.values.insert("grad_slope".into(), slope);
         }
         if self.config.zeros && count.elements > 0 {
-            let zeros: f64 = read(count.found).into_iter().sum();
+            let zeros = count.host as f64 + read(count.found).into_iter().sum::<f64>();
             self.values.insert("zero_gradients".into(), zeros / count.elements as f64);
         }
         if self.config.updates {
@@ -127,20 +139,22 @@ impl Guard for Monitor {
         let Some(before) = self.before.take() else { return };
         let mut after = Weights::default();
         model.visit(&mut after);
-        let mut paths = Vec::new();
-        let mut sums = Vec::new();
+        let (mut paths, mut sums) = (Vec::new(), Vec::new());
         for ((path, old), (_, new)) in before.found.into_iter().zip(after.found) {
-            if old.dims() == new.dims() {
-                paths.push(path);
-                sums.push(Tensor::cat(vec![(new - old.clone()).abs().mean(), old.abs().mean()], 0));
+            match (old, new) {
+                (Values::Host(old), Values::Host(new)) if old.len() == new.len() => {
+                    self.note_ratio(&path, change(old.as_slice(), new.as_slice()));
+                }
+                (Values::Device(old), Values::Device(new)) if old.dims() == new.dims() => {
+                    paths.push(path);
+                    let moved = (new - old.clone()).abs().mean();
+                    sums.push(Tensor::cat(vec![moved, old.abs().mean()], 0));
+                }
+                _ => {}
             }
         }
-        let sums = read(sums);
-        for (path, pair) in paths.into_iter().zip(sums.chunks_exact(2)) {
-            // Weights that start at 0 have no ratio.
-            if pair[1] > 0.0 {
-                self.values.insert(format!("update_ratio/{path}"), (pair[0] / pair[1]).log10());
-            }
+        for (path, pair) in paths.iter().zip(read(sums).chunks_exact(2)) {
+            self.note_ratio(path, (pair[0], pair[1]));
         }
     }
 
@@ -158,6 +172,9 @@ struct Count<'a> {
     /// Parameters that are weights, in order, with their number of elements.
     weights: Vec<(ParamId, usize)>,
     elements: usize,
+    /// Zeros in host memory.
+    host: usize,
+    /// Zeros elsewhere, still on the device.
     found: Vec<Tensor<1>>,
 }
 
@@ -170,6 +187,7 @@ impl<'a> Count<'a> {
             seen: HashSet::new(),
             weights: Vec::new(),
             elements: 0,
+            host: 0,
             found: Vec::new(),
         }
     }
@@ -194,19 +212,34 @@ impl ModuleVisitor for Count<'_> {
         if self.path.role(D) == Role::Weight {
             self.weights.push((param.id, elements));
         }
-        if self.zeros {
-            // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
-            let share = gradient.equal_scalar(0.0).float().cast(FloatDType::F32).mean();
-            self.found.push(share.mul_scalar(elements as f64));
+        if !self.zeros {
+            return;
         }
+        let gradient = match HostTensor::take(gradient) {
+            Ok(host) => {
+                self.host += zeros(host.as_slice());
+                return;
+            }
+            Err(gradient) => gradient,
+        };
+        // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
+        let share = gradient.equal_scalar(0.0).float().cast(FloatDType::F32).mean();
+        self.found.push(share.mul_scalar(elements as f64));
     }
 }
 
-/// The trainable weights of a model, flat, on the device without autodiff.
+/// Weights, flat, on the device without autodiff.
+#[derive(Debug)]
+enum Values {
+    Host(HostTensor),
+    Device(Tensor<1>),
+}
+
+/// The trainable weights of a model.
 #[derive(Debug, Default)]
 struct Weights {
     path: PathStack,
-    found: Vec<(String, Tensor<1>)>,
+    found: Vec<(String, Values)>,
 }
 
 impl ModuleVisitor for Weights {
@@ -226,7 +259,11 @@ impl ModuleVisitor for Weights {
         let value = if value.is_autodiff() { value.inner() } else { value };
         let elements = value.shape().num_elements();
         if elements > 0 {
-            self.found.push((self.path.path(), value.reshape([elements])));
+            let values = match HostTensor::take(value) {
+                Ok(host) => Values::Host(host),
+                Err(value) => Values::Device(value.reshape([elements])),
+            };
+            self.found.push((self.path.path(), values));
         }
     }
 }

@@ -8,6 +8,7 @@
 //! A. Neelakantan et al., "Adding gradient noise improves learning for very deep networks", 2015
 //! (arXiv 1511.06807).
 
+use crate::guard::remembers;
 use crate::transform::{Transform, transform};
 use crate::{Guard, Verdict};
 use burn::config::Config;
@@ -16,6 +17,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, Record, Seed, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`GradientNoise`].
 #[derive(Config, Debug)]
@@ -52,7 +54,7 @@ impl GradientNoiseConfig {
 /// assert_eq!(noise.deviation(), 0.1);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GradientNoise {
     config: GradientNoiseConfig,
     step: u64,
@@ -96,6 +98,8 @@ impl Transform for GradientNoise {
 }
 
 impl Guard for GradientNoise {
+    remembers!(GradientNoise);
+
     fn before_step<M: Module>(
         &mut self,
         model: &M,

@@ -9,11 +9,16 @@
 //! ```
 //! Both are averaged over steps, and divided last: the mean of the ratios is biased.
 //!
+//! How far the gradient of one step can be trusted says the norm test, the relative standard error of the mean of its
+//! `k` micro-batches: `theta = sqrt((s - b) / ((k - 1) b))`; above 1 the noise is larger than what is measured.
+//!
 //! # Reference
-//! S. McCandlish et al., "An empirical model of large-batch training", 2018 (arXiv 1812.06162).
+//! S. McCandlish et al., "An empirical model of large-batch training", 2018 (arXiv 1812.06162); R. Byrd, G. Chin,
+//! J. Nocedal, Y. Wu, "Sample size selection in optimization methods for machine learning", 2012 (the norm test).
 
 use burn::config::Config;
 use firebrick_core::{ConfigError, Record, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`NoiseScale`].
 #[derive(Config, Debug)]
@@ -30,7 +35,7 @@ impl NoiseScaleConfig {
     /// When `decay` is outside [0, 1).
     pub fn init(&self) -> Result<NoiseScale, ConfigError> {
         check::range("decay", self.decay, 0.0..1.0)?;
-        Ok(NoiseScale { decay: self.decay, weight: 0.0, noise: 0.0, signal: 0.0 })
+        Ok(NoiseScale { config: self.clone(), weight: 0.0, noise: 0.0, signal: 0.0, test: None })
     }
 }
 
@@ -46,12 +51,13 @@ impl NoiseScaleConfig {
 /// assert!((estimate - (6.0 - 4.0) * 16.0 / 2.0).abs() < 1e-9);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NoiseScale {
-    decay: f64,
+    config: NoiseScaleConfig,
     weight: f64,
     noise: f64,
     signal: f64,
+    test: Option<f64>,
 }
 
 impl NoiseScale {
@@ -75,11 +81,14 @@ impl NoiseScale {
         if !s.is_finite() || !b.is_finite() {
             return Ok(());
         }
+        // Rounding may leave a little below 0 where all micro-batches agree.
+        self.test = (b > 0.0).then(|| ((s - b).max(0.0) / ((count - 1.0) * b)).sqrt());
         let signal = (large * b - small * s) / (large - small);
         let noise = (s - b) / (1.0 / small - 1.0 / large);
-        self.weight = self.decay * self.weight + (1.0 - self.decay);
-        self.signal = self.decay * self.signal + (1.0 - self.decay) * signal;
-        self.noise = self.decay * self.noise + (1.0 - self.decay) * noise;
+        let decay = self.config.decay;
+        self.weight = decay * self.weight + (1.0 - decay);
+        self.signal = decay * self.signal + (1.0 - decay) * signal;
+        self.noise = decay * self.noise + (1.0 - decay) * noise;
         Ok(())
     }
 
@@ -95,10 +104,20 @@ impl NoiseScale {
         (self.weight > 0.0).then(|| (self.noise / self.weight, self.signal / self.weight))
     }
 
-    /// Writes `noise_scale` where there is an estimate.
+    /// The norm test of the last step: the relative standard error of its gradient. `None` before the first step, and
+    /// of a gradient that is 0.
+    #[must_use]
+    pub fn norm_test(&self) -> Option<f64> {
+        self.test
+    }
+
+    /// Writes `noise_scale` where there is an estimate, and `norm_test`.
     pub fn record(&self, record: &mut Record) {
         if let Some(estimate) = self.estimate() {
             record.values.insert("noise_scale".into(), estimate);
+        }
+        if let Some(test) = self.norm_test() {
+            record.values.insert("norm_test".into(), test);
         }
     }
 }
@@ -131,6 +150,20 @@ mod tests {
         // About 2000 independent steps count; one step's G^2 deviates by about 0.7: 5 errors are 0.08.
         let estimate = scale.estimate().expect("a signal");
         assert!((estimate / 100.0 - 1.0).abs() < 0.09, "{estimate}");
+    }
+
+    #[test]
+    fn the_norm_test_is_the_relative_standard_error() {
+        // Gradients (3, 1) and (1, -1): mean (2, 0), each sqrt(2) from it; error sqrt((2 + 2) / (1 * 2)) of 2.
+        let mut scale = NoiseScaleConfig::new().init().expect("valid");
+        assert_eq!(scale.norm_test(), None);
+        scale.observe(&[10f64.sqrt(), 2f64.sqrt()], 8, 2.0).expect("valid");
+        let test = scale.norm_test().expect("a gradient");
+        assert!((test - 2f64.sqrt() / 2.0).abs() < 1e-12, "{test}");
+        scale.observe(&[1.0, 1.0], 8, 1.0 + 1e-9).expect("valid");
+        assert_eq!(scale.norm_test(), Some(0.0));
+        scale.observe(&[1.0, 1.0], 8, 0.0).expect("valid");
+        assert_eq!(scale.norm_test(), None);
     }
 
     #[test]

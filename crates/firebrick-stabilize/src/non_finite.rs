@@ -3,12 +3,13 @@
 //! Multiplying such an update by 0 is not skipping, since 0 times NaN is NaN: the optimizer, its schedule and
 //! every average must not move at all.
 
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::{Guard, Measured, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::{ConfigError, Record, check, names};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`SkipNonFinite`].
 #[derive(Config, Debug)]
@@ -24,15 +25,15 @@ impl SkipNonFiniteConfig {
     /// # Errors
     /// When `max_consecutive` is 0.
     pub fn init(&self) -> Result<SkipNonFinite, ConfigError> {
-        let limit = check::at_least("max_consecutive", self.max_consecutive, 1)?;
-        Ok(SkipNonFinite { limit, consecutive: 0, total: 0 })
+        check::at_least("max_consecutive", self.max_consecutive, 1)?;
+        Ok(SkipNonFinite { config: self.clone(), consecutive: 0, total: 0 })
     }
 }
 
 /// Skips steps with a NaN or an infinity in the loss or in any gradient.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkipNonFinite {
-    limit: usize,
+    config: SkipNonFiniteConfig,
     consecutive: usize,
     total: u64,
 }
@@ -47,6 +48,7 @@ impl SkipNonFinite {
 
 impl Guard for SkipNonFinite {
     alone!();
+    remembers!(SkipNonFinite);
 
     fn before_step_sharing<M: Module>(
         &mut self,
@@ -61,7 +63,7 @@ impl Guard for SkipNonFinite {
         }
         self.total += 1;
         self.consecutive += 1;
-        if self.consecutive > self.limit { Verdict::Stop } else { Verdict::Skip }
+        if self.consecutive > self.config.max_consecutive { Verdict::Stop } else { Verdict::Skip }
     }
 
     fn record(&self, record: &mut Record) {

@@ -48,6 +48,8 @@ pub struct TensorNorm {
     pub id: ParamId,
     /// Its path in the module: `layers.0.weight`.
     pub path: String,
+    /// How many elements it has.
+    pub elements: usize,
     /// The norm of its gradient.
     pub norm: f64,
 }
@@ -63,6 +65,12 @@ pub struct GradientNorms {
 }
 
 impl GradientNorms {
+    /// Fills in the paths of what was measured of `model`.
+    pub(crate) fn name<M: Module>(&mut self, model: &M) {
+        let path = PathStack::default();
+        model.visit(&mut Name { path, tensors: self.tensors.iter_mut().peekable() });
+    }
+
     /// The Euclidean norm by layer: the parameters that share all of their path but the last name.
     #[must_use]
     pub fn layers(&self) -> Vec<(String, f64)> {
@@ -104,10 +112,20 @@ pub fn gradient_norms<M: Module>(
     gradients: &GradientsParams,
     norm_type: NormType,
 ) -> GradientNorms {
+    let mut norms = measure(model, gradients, norm_type);
+    norms.name(model);
+    norms
+}
+
+/// [`gradient_norms`] without the paths, which cost more than the norms of small tensors.
+pub(crate) fn measure<M: Module>(
+    model: &M,
+    gradients: &GradientsParams,
+    norm_type: NormType,
+) -> GradientNorms {
     let mut measure = Measure {
         gradients,
         norm_type,
-        path: PathStack::default(),
         seen: HashSet::new(),
         tensors: Vec::new(),
         host: Vec::new(),
@@ -142,7 +160,6 @@ const TINY: f64 = f32::MIN_POSITIVE as f64;
 struct Measure<'a> {
     gradients: &'a GradientsParams,
     norm_type: NormType,
-    path: PathStack,
     seen: HashSet<ParamId>,
     tensors: Vec<TensorNorm>,
     /// Gradients in host memory, with their place in `tensors`.
@@ -153,21 +170,15 @@ struct Measure<'a> {
 }
 
 impl ModuleVisitor for Measure<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        if gradient.shape().num_elements() == 0 || !self.seen.insert(param.id) {
+        let elements = gradient.shape().num_elements();
+        if elements == 0 || !self.seen.insert(param.id) {
             return;
         }
         let index = self.tensors.len();
-        self.tensors.push(TensorNorm { id: param.id, path: self.path.path(), norm: f64::NAN });
+        let (id, path) = (param.id, String::new());
+        self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
         let gradient = match HostTensor::take(gradient) {
             Ok(tensor) => return self.host.push((index, tensor)),
             Err(gradient) => gradient,
@@ -187,6 +198,28 @@ impl ModuleVisitor for Measure<'_> {
             NormType::Infinity => magnitude.mul_scalar(0.0).sum(),
         };
         self.device.push((index, Tensor::cat(vec![largest, rest], 0)));
+    }
+}
+
+/// The same walk meets the parameters in the order in which they were measured.
+struct Name<'a> {
+    path: PathStack,
+    tensors: std::iter::Peekable<std::slice::IterMut<'a, TensorNorm>>,
+}
+
+impl ModuleVisitor for Name<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(tensor) = self.tensors.next_if(|tensor| tensor.id == param.id) {
+            tensor.path = self.path.path();
+        }
     }
 }
 

@@ -12,12 +12,13 @@
 //! widens the deviation for as long. Here only accepted values enter. A level that stays high is accepted as
 //! the new one after `max_consecutive` skips, so a run cannot hang on a window that no longer fits.
 
-use crate::guard::alone;
+use crate::guard::{alone, remembers};
 use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::{ConfigError, Record, check, names};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Configuration of [`SkipOutliers`].
@@ -84,7 +85,7 @@ impl SkipOutliersConfig {
 /// assert_eq!(skip.judge(1.05, 1.0), Verdict::Proceed); // the next step is judged as before
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkipOutliers {
     config: SkipOutliersConfig,
     losses: VecDeque<f64>,
@@ -144,6 +145,7 @@ impl SkipOutliers {
 
 impl Guard for SkipOutliers {
     alone!();
+    remembers!(SkipOutliers);
 
     fn before_step_sharing<M: Module>(
         &mut self,
@@ -152,7 +154,7 @@ impl Guard for SkipOutliers {
         loss: f64,
         measured: &mut Measured,
     ) -> Verdict {
-        let norm = measured.norms(model, gradients, NormType::Two).global;
+        let norm = measured.global(model, gradients, NormType::Two);
         self.judge(loss, norm)
     }
 

@@ -78,6 +78,45 @@ fn scale(values: &mut [f32], factor: f64) {
     });
 }
 
+/// How many elements are 0.
+pub(crate) fn zeros(values: &[f32]) -> usize {
+    if values.len() > LEAF {
+        let (left, right) = values.split_at(values.len() / 2);
+        let (left, right) = rayon::join(|| zeros(left), || zeros(right));
+        return left + right;
+    }
+    Arch::new()
+        .dispatch(|| values.iter().map(|&value| u32::from(value == 0.0)).sum::<u32>() as usize)
+}
+
+/// The sums of `|new - old|` and of `|old|`.
+pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
+    let length = old.len().min(new.len());
+    if length > LEAF {
+        let middle = (length / 2).next_multiple_of(LEAF).min(length - 1);
+        let ((old_left, old_right), (new_left, new_right)) =
+            (old.split_at(middle), new.split_at(middle));
+        let (left, right) =
+            rayon::join(|| change(old_left, new_left), || change(old_right, new_right));
+        return (left.0 + right.0, left.1 + right.1);
+    }
+    Arch::new().dispatch(|| {
+        let blocks = old.chunks(BLOCK).zip(new.chunks(BLOCK));
+        blocks.fold((0.0, 0.0), |(moved, size), (old, new)| {
+            let (mut moves, mut sizes) = ([0f32; 32], [0f32; 32]);
+            for (old, new) in old.chunks(32).zip(new.chunks(32)) {
+                let lanes = moves.iter_mut().zip(&mut sizes);
+                for ((moved, size), (old, new)) in lanes.zip(old.iter().zip(new)) {
+                    *moved += (new - old).abs();
+                    *size += old.abs();
+                }
+            }
+            let sum = |lanes: [f32; 32]| lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+            (moved + sum(moves), size + sum(sizes))
+        })
+    })
+}
+
 /// Elements of a block; each of its 32 lanes adds up 32 of them, so the sum is good to 33 roundings, 2e-6.
 const BLOCK: usize = 1024;
 
@@ -172,6 +211,19 @@ mod tests {
                 assert_eq!(reduce(norm_type, &values), f64::INFINITY);
             }
         }
+    }
+
+    #[test]
+    fn zeros_and_changes_match_a_plain_loop() {
+        for length in [0, 1, 31, 33, 1025, 2 * LEAF + 5] {
+            let old: Vec<f32> = (0..length).map(|i| (i % 7) as f32 - 3.0).collect();
+            let new: Vec<f32> = old.iter().map(|value| value + 0.5).collect();
+            assert_eq!(zeros(&old), old.iter().filter(|value| **value == 0.0).count());
+            let size: f64 = old.iter().map(|&value| f64::from(value.abs())).sum();
+            assert_eq!(change(&old, &new), (0.5 * length as f64, size));
+        }
+        let (moved, _) = change(&[0.0, 1.0], &[f32::NAN, 1.0]);
+        assert!(moved.is_nan());
     }
 
     #[test]

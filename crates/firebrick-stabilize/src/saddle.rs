@@ -9,10 +9,14 @@
 //! (arXiv 1703.00887); Y. Dauphin et al., NeurIPS 2014.
 
 use crate::curvature::shifted;
+use crate::guard::{alone, remembers};
+use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use firebrick_backend::parameters;
-use firebrick_core::{ConfigError, Philox, Seed, check};
+use firebrick_core::{ConfigError, Philox, Record, Seed, check};
+use serde::{Deserialize, Serialize};
 
 /// Configuration of [`SaddleEscape`].
 #[derive(Config, Debug)]
@@ -37,7 +41,7 @@ impl SaddleEscapeConfig {
     pub fn init(&self) -> Result<SaddleEscape, ConfigError> {
         check::positive("threshold", self.threshold)?;
         check::positive("radius", self.radius)?;
-        Ok(SaddleEscape { config: self.clone(), step: 0, last: None, kicks: 0 })
+        Ok(SaddleEscape { config: self.clone(), step: 0, last: None, kicks: 0, norm: f64::NAN })
     }
 }
 
@@ -54,12 +58,14 @@ impl SaddleEscapeConfig {
 /// assert!(escape.kicks() == 1 && moved[0].val().square().sum().into_scalar::<f32>() > 0.0);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SaddleEscape {
     config: SaddleEscapeConfig,
     step: u64,
     last: Option<u64>,
     kicks: u64,
+    /// The norm of the step that is being taken; NaN between steps.
+    norm: f64,
 }
 
 impl SaddleEscape {
@@ -90,6 +96,32 @@ impl SaddleEscape {
     #[must_use]
     pub fn kicks(&self) -> u64 {
         self.kicks
+    }
+}
+
+/// Kicks after the step, by the norm of the gradients as they are where it stands in the chain: put it first.
+impl Guard for SaddleEscape {
+    alone!();
+    remembers!(SaddleEscape);
+
+    fn before_step_sharing<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        _: f64,
+        measured: &mut Measured,
+    ) -> Verdict {
+        self.norm = measured.global(model, gradients, NormType::Two);
+        Verdict::Proceed
+    }
+
+    fn revise<M: Module>(&mut self, model: M) -> M {
+        let norm = std::mem::replace(&mut self.norm, f64::NAN);
+        self.after_step(model, norm)
+    }
+
+    fn record(&self, record: &mut Record) {
+        record.values.insert("saddle_kicks".into(), self.kicks as f64);
     }
 }
 

@@ -17,14 +17,15 @@
 //! optimizer, as [`MomentumReset`] asks for, has it.
 
 use crate::transform::{Transform, transform};
-use crate::{Guard, Verdict};
+use crate::{Guard, GuardStateError, Verdict, state};
 use burn::config::Config;
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 
 /// Configuration of [`ClipSpikes`].
 #[derive(Config, Debug)]
@@ -132,6 +133,60 @@ impl Guard for ClipSpikes {
         self.step += 1;
         Verdict::Proceed
     }
+
+    fn state(&self) -> Result<Vec<u8>, GuardStateError> {
+        let mut saved = self.saved();
+        for (id, moment) in &self.moments {
+            let data = moment.try_to_data().map_err(|error| {
+                GuardStateError::new(format!("the second moments cannot be read: {error:?}"))
+            })?;
+            saved.moments.insert(id.val(), data);
+        }
+        state::write(KIND, &saved)
+    }
+
+    fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), GuardStateError> {
+        let saved = state::read(KIND, &self.saved(), state)?;
+        self.step = saved.step;
+        let mut place = Place { saved: saved.moments, moments: HashMap::new() };
+        model.visit(&mut place);
+        self.moments = place.moments;
+        Ok(())
+    }
+}
+
+const KIND: &str = "ClipSpikes";
+
+/// What of [`ClipSpikes`] is saved.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    config: ClipSpikesConfig,
+    step: u64,
+    /// By the number of the parameter's identity.
+    moments: BTreeMap<u64, TensorData>,
+}
+
+impl ClipSpikes {
+    /// All but the moments.
+    fn saved(&self) -> Saved {
+        Saved { config: self.config.clone(), step: self.step, moments: BTreeMap::new() }
+    }
+}
+
+/// Puts each moment where its parameter is.
+struct Place {
+    saved: BTreeMap<u64, TensorData>,
+    moments: HashMap<ParamId, Tensor<1>>,
+}
+
+impl ModuleVisitor for Place {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(data) = self.saved.remove(&param.id.val()) else { return };
+        let device = param.val().device();
+        let device = if device.is_autodiff() { device.inner() } else { device };
+        let place = (&device, data.dtype());
+        self.moments.insert(param.id, Tensor::from_data(data, place));
+    }
 }
 
 /// Configuration of [`MomentumReset`].
@@ -184,7 +239,7 @@ impl MomentumResetConfig {
 /// # let _ = optimizer;
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct MomentumReset {
     interval: u64,
     warm_up: u64,

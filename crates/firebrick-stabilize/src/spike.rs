@@ -14,11 +14,13 @@
 //! Lightning's spike detector compares with the mean of ten losses and takes the spike into it. Here median and
 //! MAD are of accepted losses only, and the logarithm makes the rule the same at every level of the loss.
 
+use crate::guard::remembers;
 use crate::{Guard, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use firebrick_core::{ConfigError, Record, check};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Configuration of [`LossSpike`].
@@ -89,7 +91,7 @@ impl LossSpikeConfig {
 /// assert_eq!(spike.judge(1.0), Verdict::Proceed);
 /// # Ok::<(), firebrick_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LossSpike {
     config: LossSpikeConfig,
     /// Logarithms of the accepted losses.
@@ -170,6 +172,8 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 impl Guard for LossSpike {
+    remembers!(LossSpike);
+
     fn before_step<M: Module>(&mut self, _: &M, _: &mut GradientsParams, loss: f64) -> Verdict {
         self.judge(loss)
     }

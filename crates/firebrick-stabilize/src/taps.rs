@@ -10,15 +10,17 @@
 //! A. Rakitianskaia, A. Engelbrecht, "Measuring saturation in neural networks", SSCI 2015; H. Ben Braiek,
 //! F. Khomh, "TheDeepChecker", TOSEM 2022 (dead units, thresholds).
 
+use crate::glance::{DEAD, Glance, QUIET, SATURATED, glance};
 use crate::read::read;
 use crate::units::over_units;
 use burn::tensor::{FloatDType, Tensor};
+use firebrick_backend::host::HostTensor;
 use firebrick_core::Record;
 
 /// Collects statistics of tensors on the device until they are read together.
 ///
-/// Costs four to six reductions a tensor, and one read for all. With gradients of the tensors it measures the
-/// errors going back just as well.
+/// Costs three passes over a tensor in host memory; elsewhere four to six reductions, and one read for all. For the
+/// errors going back see [`Watch`](crate::Watch).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, activation::relu};
@@ -34,8 +36,17 @@ use firebrick_core::Record;
 /// ```
 #[derive(Debug, Default)]
 pub struct Taps {
-    names: Vec<(String, bool)>,
-    statistics: Vec<Tensor<1>>,
+    seen: Vec<Seen>,
+    /// The fields of each [`Glance`] that is still on the device.
+    there: Vec<Tensor<1>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    bounded: bool,
+    /// `None` while it is on the device.
+    found: Option<Glance>,
 }
 
 /// What one tensor looks like.
@@ -98,43 +109,73 @@ impl Taps {
         if tensor.shape().num_elements() == 0 {
             return;
         }
+        let bounded = bounds.is_some();
+        let dims = tensor.dims();
         let tensor = tensor.clone();
         let tensor = if tensor.is_autodiff() { tensor.inner() } else { tensor };
-        let tensor = tensor.cast(FloatDType::F32);
-        let by_unit = |share: Tensor<D>| over_units(share, Some(axis), |t, axis| t.mean_dim(axis));
-        let quiet = by_unit(tensor.clone().abs().lower_scalar(1e-5).float());
-        let mean = tensor.clone().mean();
-        let centred = tensor.clone() - mean.clone().reshape([1; D]);
-        let mut found = vec![
-            mean,
-            centred.square().mean(),
-            tensor.clone().equal_scalar(0.0).float().mean(),
-            quiet.greater_scalar(0.95).float().mean(),
-        ];
-        if let Some((low, high)) = bounds {
-            let scaled = (tensor - low).mul_scalar(2.0 / (high - low)) - 1.0;
-            found.push(by_unit(scaled.abs()).greater_scalar(0.85).float().mean());
-        }
-        self.names.push((name, bounds.is_some()));
-        self.statistics.push(Tensor::cat(found, 0));
+        let found = match HostTensor::take(tensor) {
+            Ok(host) => {
+                let inner = dims.iter().skip(axis + 1).product();
+                let units = dims.get(axis).copied().unwrap_or(1);
+                Some(glance(host.as_slice(), units, inner, bounds))
+            }
+            Err(tensor) => {
+                self.there.push(on_device(tensor, axis, bounds));
+                None
+            }
+        };
+        self.seen.push(Seen { name, bounded, found });
     }
 
     /// Reads everything in one transfer, in the order in which it was seen.
     #[must_use]
     pub fn read(self) -> Vec<Tap> {
-        let values = read(self.statistics);
+        let values = read(self.there);
         let mut values = values.into_iter();
         let mut next = || values.next().unwrap_or(f64::NAN);
-        self.names
-            .into_iter()
-            .map(|(name, bounded)| {
-                let (mean, variance, zeros, dead) = (next(), next(), next(), next());
-                let saturated = bounded.then(&mut next);
-                let rms = (mean * mean + variance).sqrt();
-                Tap { name, mean, deviation: variance.sqrt(), rms, zeros, dead, saturated }
-            })
-            .collect()
+        let tap = |Seen { name, bounded, found }| {
+            let there = || Glance {
+                mean: next(),
+                variance: next(),
+                zeros: next(),
+                dead: next(),
+                saturated: next(),
+            };
+            let Glance { mean, variance, zeros, dead, saturated } = found.unwrap_or_else(there);
+            let rms = (mean * mean + variance).sqrt();
+            let saturated = bounded.then_some(saturated);
+            Tap { name, mean, deviation: variance.sqrt(), rms, zeros, dead, saturated }
+        };
+        self.seen.into_iter().map(tap).collect()
     }
+}
+
+/// The fields of a [`Glance`] by tensor operations.
+fn on_device<const D: usize>(
+    tensor: Tensor<D>,
+    axis: usize,
+    bounds: Option<(f64, f64)>,
+) -> Tensor<1> {
+    let tensor = tensor.cast(FloatDType::F32);
+    let by_unit = |share: Tensor<D>| over_units(share, Some(axis), |t, axis| t.mean_dim(axis));
+    let quiet = by_unit(tensor.clone().abs().lower_scalar(QUIET).float());
+    let mean = tensor.clone().mean();
+    let centred = tensor.clone() - mean.clone().reshape([1; D]);
+    let saturated = match bounds {
+        Some((low, high)) => {
+            let scaled = (tensor.clone() - low).mul_scalar(2.0 / (high - low)) - 1.0;
+            by_unit(scaled.abs()).greater_scalar(SATURATED).float().mean()
+        }
+        None => mean.zeros_like(),
+    };
+    let found = vec![
+        mean,
+        centred.square().mean(),
+        tensor.equal_scalar(0.0).float().mean(),
+        quiet.greater_scalar(DEAD).float().mean(),
+        saturated,
+    ];
+    Tensor::cat(found, 0)
 }
 
 /// The slope of `ln(size)` over depth, per layer, by least squares; beyond 0.3 either way is ill.
@@ -225,6 +266,29 @@ mod tests {
         assert_eq!(depth_slope(&[0.0, 1.0, f64::NAN]), None);
         let slope = depth_slope(&[1.0, f64::NAN, 4.0]).expect("two points");
         assert!((slope - 2f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_host_and_the_device_see_the_same() {
+        let mut stream = firebrick_core::Seed(2).stream("values");
+        let values: Vec<f32> = (0..7 * 5 * 33)
+            .map(|i| if i % 5 == 2 { 0.0 } else { stream.uniform().powi(3) as f32 })
+            .collect();
+        for device in devices() {
+            let tensor = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([7, 5, 33]);
+            for axis in 0..3 {
+                let dims = tensor.dims();
+                let inner = dims[axis + 1..].iter().product();
+                let here = glance(&values, dims[axis], inner, Some((0.0, 1.0)));
+                let there = on_device(tensor.clone(), axis, Some((0.0, 1.0)));
+                let there = there.try_to_vec_as::<f64>().expect("reads");
+                let here = [here.mean, here.variance, here.zeros, here.dead, here.saturated];
+                for (here, there) in here.into_iter().zip(there) {
+                    // Both sum some thousand numbers below 1 in f32.
+                    assert!((here - there).abs() < 1e-5, "{axis} {here} {there}");
+                }
+            }
+        }
     }
 
     #[test]

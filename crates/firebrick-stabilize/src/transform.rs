@@ -8,6 +8,22 @@ use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
 use std::collections::HashSet;
 
+/// `before_step` of a guard that is a [`Transform`] and always proceeds.
+macro_rules! transforms {
+    () => {
+        fn before_step<Model: burn::module::Module>(
+            &mut self,
+            model: &Model,
+            gradients: &mut burn::optim::GradientsParams,
+            _: f64,
+        ) -> $crate::Verdict {
+            $crate::transform::transform(model, gradients, self);
+            $crate::Verdict::Proceed
+        }
+    };
+}
+pub(crate) use transforms;
+
 /// A change of one gradient after another.
 pub(crate) trait Transform {
     /// The gradient of `param` after the change; `path` says where the parameter stands.
