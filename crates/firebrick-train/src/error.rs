@@ -4,6 +4,7 @@ use crate::{CheckpointError, SourceError};
 use burn::tensor::TensorReadError;
 use firebrick_core::ConfigError;
 use firebrick_optim::OptimError;
+use firebrick_regularize::RegularizeError;
 
 /// Why a training cannot start or go on.
 ///
@@ -66,6 +67,9 @@ pub enum TrainError {
     /// An optimizer cannot be built, or its state saved.
     #[error(transparent)]
     Optim(#[from] OptimError),
+    /// A constraint does not fit the model.
+    #[error(transparent)]
+    Regularize(#[from] RegularizeError),
     /// The history cannot be written.
     #[error("the history cannot be written: {0}")]
     History(#[from] std::io::Error),

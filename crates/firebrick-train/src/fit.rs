@@ -1,17 +1,13 @@
 //! How a training is set up.
 
 use crate::event::{Event, Flow};
-use crate::{
-    Averaging, CheckpointConfig, EarlyStoppingConfig, Optimize, RollbackConfig, Score, Warning,
-};
+use crate::{Averaging, CheckpointConfig, EarlyStoppingConfig, Optimize, RollbackConfig};
 use burn::config::Config;
-use firebrick_core::History;
+use firebrick_core::ConfigError;
 use firebrick_optim::schedule::Schedule;
-use firebrick_regularize::{MaskSource, Penalty};
-use firebrick_stabilize::{Guard, SkipNonFinite, SkipNonFiniteConfig};
-use serde::{Deserialize, Serialize};
+use firebrick_regularize::{DropSchedule, MaskSource, Penalty, Projection};
+use firebrick_stabilize::{Guard, MomentumReset, NoiseScale, SkipNonFinite, SkipNonFiniteConfig};
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 /// | `judge_every_steps` | 0: at the ends of epochs | any number of steps |
 /// | `judge_training` | true | |
 /// | `record_every` | 0: once an epoch | any number of steps |
+/// | `watch_every` | 0: never | any number of steps |
 /// | `progress` | true | |
 #[derive(Config, Debug)]
 pub struct FitConfig {
@@ -49,6 +46,10 @@ pub struct FitConfig {
     /// Every how many steps a record goes into the history besides the one an epoch; 0 for none.
     #[config(default = 0)]
     pub record_every: usize,
+    /// Every how many steps [`Learn::watch`](crate::Learn::watch) shows the hidden values of the step's first batch,
+    /// whose statistics go into a record of the history; 0 for never.
+    #[config(default = 0)]
+    pub watch_every: u64,
     /// Whether the training data are judged in evaluation mode too, one more forward pass; if not, `train_loss` is
     /// the mean of the losses of the steps taken in the epoch, and there is a `train_error` only at the end.
     #[config(default = true)]
@@ -56,61 +57,6 @@ pub struct FitConfig {
     /// Whether to draw a progress bar when a terminal is there.
     #[config(default = true)]
     pub progress: bool,
-}
-
-/// Why a training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// All epochs or steps were run.
-    Finished,
-    /// The validation loss stopped improving.
-    EarlyStopped,
-    /// The weights, or the losses of a whole epoch, were not finite.
-    Diverged,
-    /// A guard or an observer asked for the end.
-    Stopped,
-    /// The interrupt flag was raised.
-    Interrupted,
-}
-
-/// Where a resumed training went on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Resumed {
-    /// The checkpoint.
-    pub path: PathBuf,
-    /// Optimizer steps taken before it.
-    pub step: u64,
-    /// Later checkpoints that are damaged and were passed over.
-    pub damaged: Vec<PathBuf>,
-}
-
-/// What a training gives back.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Fitted<M> {
-    /// The model in evaluation mode, on the device without autodiff: that of the best epoch if early stopping
-    /// watched, else the last that was judged. Call `train()` on it to go on training.
-    pub model: M,
-    /// The epoch that `model` is from, counted from 1; 0 if none was judged.
-    pub epoch: usize,
-    /// How many epochs were run.
-    pub epochs: usize,
-    /// How many optimizer steps were taken.
-    pub steps: u64,
-    /// Why it ended.
-    pub outcome: Outcome,
-    /// How `model` does on the training data.
-    pub train: Score,
-    /// How `model` does on the validation data, where there are any.
-    pub validation: Option<Score>,
-    /// What was written down on the way, also before a resume.
-    pub history: History,
-    /// What looked wrong without ending the training.
-    pub warnings: Vec<Warning>,
-    /// The checkpoint that the training went on from.
-    pub resumed: Option<Resumed>,
 }
 
 /// The learning rate by step.
@@ -149,25 +95,38 @@ pub(crate) struct Settings {
     pub(crate) checkpoints: Option<CheckpointConfig>,
     pub(crate) averaging: Option<Averaging>,
     pub(crate) rollback: Option<RollbackConfig>,
+    pub(crate) drop_schedules: Vec<(MaskSource, DropSchedule)>,
+    pub(crate) momentum_reset: Option<MomentumReset>,
+    pub(crate) noise_scale: Option<NoiseScale>,
 }
 
-/// A training that is set up: optimizer, schedule, guards, penalty.
+/// A training that is set up: optimizer, schedule, guards, penalty, constraint.
 ///
 /// See the crate's page for an example.
-pub struct Fit<O, G = SkipNonFinite, P = ()> {
+pub struct Fit<O, G = SkipNonFinite, P = (), C = ()> {
     pub(crate) settings: Settings,
     pub(crate) optimizer: O,
     pub(crate) guards: Option<G>,
     pub(crate) penalty: P,
+    pub(crate) constraint: C,
+    /// The optimizer as it was given, where its state is to be started anew.
+    pub(crate) fresh: Option<O>,
 }
 
-impl<O: std::fmt::Debug, G: std::fmt::Debug, P: std::fmt::Debug> std::fmt::Debug for Fit<O, G, P> {
+impl<O, G, P, C> std::fmt::Debug for Fit<O, G, P, C>
+where
+    O: std::fmt::Debug,
+    G: std::fmt::Debug,
+    P: std::fmt::Debug,
+    C: std::fmt::Debug,
+{
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fit")
             .field("config", &self.settings.config)
             .field("optimizer", &self.optimizer)
             .field("guards", &self.guards)
             .field("penalty", &self.penalty)
+            .field("constraint", &self.constraint)
             .finish_non_exhaustive()
     }
 }
@@ -186,12 +145,16 @@ impl<O: Optimize> Fit<O> {
             checkpoints: None,
             averaging: None,
             rollback: None,
+            drop_schedules: Vec::new(),
+            momentum_reset: None,
+            noise_scale: None,
         };
-        Self { settings, optimizer, guards: SkipNonFiniteConfig::new().init().ok(), penalty: () }
+        let guards = SkipNonFiniteConfig::new().init().ok();
+        Self { settings, optimizer, guards, penalty: (), constraint: (), fresh: None }
     }
 }
 
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Sets the learning rate as a function of the step, counted from 0. A skipped step does not count.
     #[must_use]
     pub fn rate(mut self, rate: impl Fn(u64) -> f64 + Send + 'static) -> Self {
@@ -209,16 +172,66 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
 
     /// Sets what looks at each step before it is taken; replaces the default, which skips non-finite steps.
     #[must_use]
-    pub fn guards<H: Guard>(self, guards: H) -> Fit<O, H, P> {
-        let Self { settings, optimizer, penalty, .. } = self;
-        Fit { settings, optimizer, guards: Some(guards), penalty }
+    pub fn guards<H: Guard>(self, guards: H) -> Fit<O, H, P, C> {
+        let Self { settings, optimizer, penalty, constraint, .. } = self;
+        Fit { settings, optimizer, guards: Some(guards), penalty, constraint, fresh: None }
     }
 
     /// Sets what is added to the loss once a step; recorded apart from it.
     #[must_use]
-    pub fn penalty<Q: Penalty>(self, penalty: Q) -> Fit<O, G, Q> {
-        let Self { settings, optimizer, guards, .. } = self;
-        Fit { settings, optimizer, guards, penalty }
+    pub fn penalty<Q: Penalty>(self, penalty: Q) -> Fit<O, G, Q, C> {
+        let Self { settings, optimizer, guards, constraint, .. } = self;
+        Fit { settings, optimizer, guards, penalty, constraint, fresh: None }
+    }
+
+    /// Sets what is done to the weights after each step that was taken, at the step's rate: max-norm, a proximal
+    /// step, or several as a tuple. Averages and guards see the weights after it.
+    ///
+    /// ```
+    /// use firebrick_optim::AdamConfig;
+    /// use firebrick_regularize::MaxNormConfig;
+    /// use firebrick_train::{Fit, FitConfig};
+    ///
+    /// let fit = Fit::new(FitConfig::new(10), AdamConfig::new().fused()?)
+    ///     .constrain(MaxNormConfig::new().init()?);
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn constrain<D: Projection>(self, constraint: D) -> Fit<O, G, P, D> {
+        let Self { settings, optimizer, guards, penalty, .. } = self;
+        Fit { settings, optimizer, guards, penalty, constraint, fresh: None }
+    }
+
+    /// Sets the strength of the layers that draw from `masks` before each step, by the number of the step. Call it
+    /// for each source that has a schedule.
+    ///
+    /// # Errors
+    /// When a value of the schedule is out of range.
+    pub fn drop_schedule(
+        mut self,
+        masks: &MaskSource,
+        schedule: DropSchedule,
+    ) -> Result<Self, ConfigError> {
+        schedule.factor(0)?;
+        self.settings.drop_schedules.push((masks.clone(), schedule));
+        Ok(self)
+    }
+
+    /// Starts the optimizer's state anew every so many steps, and the rate up to its value again after each: the part
+    /// of SPAM that no guard can do.
+    #[must_use]
+    pub fn momentum_reset(mut self, reset: MomentumReset) -> Self {
+        self.settings.momentum_reset = Some(reset);
+        self
+    }
+
+    /// Estimates the gradient noise scale from the batches that are accumulated to one step, into each record as
+    /// `noise_scale`; needs an accumulation of at least 2. Steps whose batches differ in size are not counted.
+    #[must_use]
+    pub fn noise_scale(mut self, estimator: NoiseScale) -> Self {
+        self.settings.noise_scale = Some(estimator);
+        self
     }
 
     /// Writes each record of the history to `sink` as a JSON line at once; a resumed training writes what is new.
@@ -281,10 +294,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
     /// flex, to the last bit, what it would have given without.
     ///
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
-    /// the average, the best model so far, the state of early stopping, the positions of mask sources and the history.
-    /// To resume, set the training up as before, with a new model from the same code; only `max_epochs`, `max_steps`
-    /// and `progress` may differ. What a closure, a guard, a penalty or an observer remembers is not in it, nor are
-    /// the masks of burn's own `Dropout`, which come from a generator of the process.
+    /// the average, the best model so far, the state of early stopping and of the guards, the positions of mask sources
+    /// and the history. To resume, set the training up as before, with a new model from the same code; only `max_epochs`, `max_steps`
+    /// and `progress` may differ. What a closure, a penalty or an observer remembers is not in it, nor are the masks of
+    /// burn's own `Dropout`, which come from a generator of the process.
     ///
     /// ```
     /// # use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}};
@@ -331,5 +344,204 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
     pub fn checkpoints(mut self, config: CheckpointConfig) -> Self {
         self.settings.checkpoints = Some(config);
         self
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::{Deep, Net, config, data, deep, full, net, train, weights};
+    use crate::{Batches, Fitted, Learn, Score, TrainError};
+    use burn::optim::GradientsParams;
+    use burn::tensor::Device;
+    use firebrick_core::Seed;
+    use firebrick_optim::{AdamWConfig, FusedOptimizer};
+    use firebrick_regularize::{MaxNormConfig, ProximalL1Config};
+    use firebrick_stabilize::{
+        LossScaleConfig, MomentumResetConfig, NoiseScaleConfig, SaddleEscapeConfig,
+    };
+    use std::sync::Mutex;
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    fn adamw() -> FusedOptimizer {
+        AdamWConfig::new().fused().expect("valid")
+    }
+
+    /// The 18 steps of three epochs by hand; `after` changes the model and the optimizer after each.
+    fn by_hand(
+        rate: impl Fn(u64) -> f64,
+        mut before: impl FnMut(u64, &mut FusedOptimizer),
+        mut after: impl FnMut(Net, f64) -> Net,
+    ) -> Net {
+        let (mut model, mut optimizer) = (net(&device()), adamw());
+        let data = data(&device(), 1.0);
+        for (step, batch) in (0..).zip((1..=3).flat_map(|epoch| Batches::epoch(&data, epoch))) {
+            let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+            before(step, &mut optimizer);
+            model = after(optimizer.step(rate(step), model, gradients), rate(step));
+        }
+        model
+    }
+
+    #[test]
+    fn a_constraint_holds_after_every_step_and_gets_its_rate() {
+        let pair = || {
+            let proximal = ProximalL1Config::new(0.1).init().expect("valid");
+            (proximal, MaxNormConfig::new().with_max(0.3).init().expect("valid"))
+        };
+        let rate = |step: u64| 0.1 / (step + 1) as f64;
+        let expected =
+            by_hand(rate, |_, _| (), |model, lr| pair().project(model, lr).expect("fits"));
+        let fitted = Fit::new(config(3), adamw())
+            .rate(rate)
+            .constrain(pair())
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(weights(&fitted.model), weights(&expected));
+        let norms = fitted.model.layer.weight.val().square().sum_dim(0).sqrt();
+        let norms: Vec<f32> = norms.try_to_vec_as().expect("reads");
+        assert!(norms.iter().all(|&norm| norm < 0.3 + 1e-6), "{norms:?}");
+    }
+
+    #[test]
+    fn a_constraint_that_does_not_fit_is_told_before_any_work() {
+        use burn::module::{Module, Param};
+        use burn::tensor::{Tensor, TensorReadError};
+        #[derive(Module, Debug)]
+        struct Odd {
+            table: Param<Tensor<3>>,
+        }
+        impl Learn for Odd {
+            type Batch = crate::Labelled<2>;
+            fn loss(&self, _: crate::Labelled<2>) -> Tensor<1> {
+                panic!("no work may have begun")
+            }
+            fn score(&self, _: crate::Labelled<2>) -> Result<Score, TensorReadError> {
+                panic!("no work may have begun")
+            }
+        }
+        let model = Odd { table: Param::from_tensor(Tensor::ones([2, 2, 2], &device())) };
+        let error = Fit::new(config(1), adamw())
+            .constrain(MaxNormConfig::new().init().expect("valid"))
+            .run(model, &data(&device(), 1.0), None)
+            .expect_err("the axis is unknown");
+        assert!(matches!(error, TrainError::Regularize(_)), "{error}");
+    }
+
+    #[test]
+    fn momentum_is_reset_and_the_rate_rises_again() {
+        let reset = MomentumResetConfig::new().with_interval(5).with_warm_up(3);
+        let reset = reset.init().expect("valid");
+        let start_anew = |step, optimizer: &mut FusedOptimizer| {
+            if reset.due(step) {
+                *optimizer = adamw();
+            }
+        };
+        let expected = by_hand(|step| 0.1 * reset.rate_factor(step), start_anew, |model, _| model);
+        let fitted = Fit::new(config(3), adamw())
+            .rate(|_| 0.1)
+            .momentum_reset(reset)
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(weights(&fitted.model), weights(&expected));
+    }
+
+    #[test]
+    fn a_scaled_loss_gives_the_same_steps() {
+        // A power of two changes no bit on the way there and back.
+        let scale = LossScaleConfig::new().with_interval(4).init().expect("valid");
+        let expected = by_hand(|_| 0.1, |_, _| (), |model, _| model);
+        let fitted = Fit::new(config(3), adamw())
+            .rate(|_| 0.1)
+            .guards((scale,))
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(weights(&fitted.model), weights(&expected));
+        // 18 clean steps: doubled four times.
+        assert_eq!(fitted.history.last("loss_scale"), Some(65536.0 * 16.0));
+    }
+
+    fn deep_run(fit: impl FnOnce(&MaskSource) -> Fit<FusedOptimizer>) -> Fitted<Deep> {
+        let masks = MaskSource::new(Seed(8));
+        let model = deep(&device(), &masks, 8);
+        fit(&masks)
+            .rate(|_| 0.05)
+            .masks(&masks)
+            .run(model, &data(&device(), 1.0), None)
+            .expect("trains")
+    }
+
+    #[test]
+    fn the_strength_of_dropout_follows_its_schedule() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let fitted = deep_run(|masks| {
+            let (seen, watched) = (seen.clone(), masks.clone());
+            Fit::new(config(2), adamw())
+                .drop_schedule(masks, DropSchedule::Ramp { over: 4 })
+                .expect("valid")
+                .observe(move |event| {
+                    if matches!(event, Event::Step { .. }) {
+                        seen.lock().expect("one thread").push(watched.strength());
+                    }
+                    Flow::Continue
+                })
+        });
+        let seen = seen.lock().expect("over");
+        assert_eq!(seen[..6], [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
+        assert_eq!(seen.len() as u64, fitted.steps);
+        let bad = DropSchedule::Curriculum { gamma: f64::NAN };
+        let masks = MaskSource::new(Seed(1));
+        assert!(Fit::new(config(1), adamw()).drop_schedule(&masks, bad).is_err());
+    }
+
+    #[test]
+    fn watching_and_the_noise_scale_are_recorded_and_change_nothing() {
+        let plain = deep_run(|_| Fit::new(config(3).with_accumulation(3), adamw()));
+        let watched = deep_run(|_| {
+            Fit::new(config(3).with_accumulation(3).with_watch_every(2), adamw())
+                .noise_scale(NoiseScaleConfig::new().init().expect("valid"))
+        });
+        assert_eq!(weights(&plain.model), weights(&watched.model));
+        let history = &watched.history;
+        // Two steps an epoch, of the second of which the batches differ in size.
+        let steps: Vec<u64> = history
+            .records
+            .iter()
+            .filter(|record| record.get("error_rms/hidden").is_some())
+            .map(|record| record.step)
+            .collect();
+        assert_eq!(steps, [2, 4, 6]);
+        for name in ["activation_std/hidden", "dead/hidden", "activation_slope", "error_slope"] {
+            assert_eq!(history.series(name).len(), 3, "{name}");
+        }
+        assert!(plain.history.series("noise_scale").is_empty());
+        let error = Fit::new(config(1), adamw())
+            .noise_scale(NoiseScaleConfig::new().init().expect("valid"))
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect_err("there are no micro-batches");
+        assert!(error.to_string().starts_with("`accumulation` must be at least 2"), "{error}");
+    }
+
+    #[test]
+    fn a_stuck_model_is_kicked_once() {
+        let escape = SaddleEscapeConfig::new(1e9, 0.1).with_wait(100).init().expect("valid");
+        let fitted = Fit::new(config(3), adamw())
+            .rate(|_| 0.0)
+            .guards((escape,))
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(fitted.history.last("saddle_kicks"), Some(1.0));
+        assert_ne!(weights(&fitted.model), weights(&net(&device())));
+    }
+
+    #[test]
+    fn everything_together_trains() {
+        let fitted = train(adamw(), full(6), None, None, 8).expect("trains");
+        assert!(fitted.history.last("noise_scale").is_some());
+        assert!(fitted.history.last("update_ratio/last.weight").is_some());
+        assert!(fitted.history.last("clip_bound").is_some());
     }
 }

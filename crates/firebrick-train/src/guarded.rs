@@ -33,7 +33,7 @@ type OnStop = Box<dyn Fn(Verdict) + Send>;
 ///     guards: Guarded<(SkipNonFinite, ClipGlobalNorm)>,
 /// }
 ///
-/// // In `impl TrainStep for Net`:
+/// // In `impl TrainStep for Net`, whose `step` calls `self.guards.before_backward(loss).backward()`:
 /// impl Net {
 ///     fn optimize(self, optim: &mut ModuleOptimizer, lr: ModuleLearningRate, grads: GradientsParams) -> Self {
 ///         self.guards.clone().optimize(self, optim, lr, grads)
@@ -93,6 +93,21 @@ impl<G: Guard> Guarded<G> {
         self.lock().loss = loss;
     }
 
+    /// Tells the guards the loss of the coming step and gives back what is to be differentiated: the loss, multiplied
+    /// where a guard scales it.
+    ///
+    /// A loss that cannot be read counts as broken.
+    #[must_use = "the gradients must be those of what is given back"]
+    pub fn before_backward(&self, loss: Tensor<1>) -> Tensor<1> {
+        let value = loss.clone().inner().try_into_scalar::<f64>().unwrap_or(f64::NAN);
+        let mut shared = self.lock();
+        shared.loss = value;
+        match shared.guards.loss_factor() {
+            1.0 => loss,
+            factor => loss.mul_scalar(factor),
+        }
+    }
+
     /// Takes the step that the guards allow.
     pub fn optimize<M: Module>(
         &self,
@@ -105,7 +120,7 @@ impl<G: Guard> Guarded<G> {
         let loss = std::mem::replace(&mut shared.loss, 0.0);
         let verdict = shared.guards.before_step(&model, &mut gradients, loss);
         if verdict == Verdict::Proceed {
-            let model = optimizer.step(rate, model, gradients);
+            let model = shared.guards.revise(optimizer.step(rate, model, gradients));
             shared.guards.after_step(&model);
             return model;
         }

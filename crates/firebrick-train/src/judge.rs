@@ -1,12 +1,12 @@
 //! How a model does: over all samples, in evaluation mode.
 
 use crate::event::Event;
-use crate::run::Run;
+use crate::running::Run;
 use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
 use firebrick_core::{Record, names};
-use firebrick_regularize::{MaskSource, Penalty};
+use firebrick_regularize::{MaskSource, Penalty, Projection};
 use firebrick_stabilize::Guard;
 
 /// What a training reads: its samples, and those it is judged on.
@@ -76,7 +76,7 @@ pub(crate) fn finite<M: Module>(model: &M) -> Result<bool, TrainError> {
     }
 }
 
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// The model that is judged, in evaluation mode: the average where there is one.
     pub(crate) fn evaluated<M, S>(
         &self,
@@ -96,7 +96,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         if batches == 0 || !run.has_buffers {
             return Ok(average.model.valid());
         }
-        let positions: Vec<u64> = self.settings.masks.iter().map(MaskSource::position).collect();
+        let positions = self.positions();
         let model = average.model.valid().train();
         let mut left = batches;
         for epoch in run.epoch.. {
@@ -109,10 +109,19 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
                 break;
             }
         }
+        self.seek(positions);
+        Ok(model.valid())
+    }
+
+    /// Where the mask sources stand.
+    fn positions(&self) -> Vec<u64> {
+        self.settings.masks.iter().map(MaskSource::position).collect()
+    }
+
+    fn seek(&self, positions: Vec<u64>) {
         for (masks, position) in self.settings.masks.iter().zip(positions) {
             masks.seek(position);
         }
-        Ok(model.valid())
     }
 
     /// Judges the model and writes the record.

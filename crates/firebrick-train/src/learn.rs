@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorReadError};
+use firebrick_stabilize::Watch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,6 +29,18 @@ pub trait Learn: Module {
     /// When the device fails to answer.
     fn measure(&self, batch: Self::Batch) -> Result<Measures, TensorReadError> {
         Ok(Measures::new(self.score(batch)?))
+    }
+
+    /// The [`loss`](Self::loss), with the hidden values shown to `watch` on the way; shows nothing unless written.
+    ///
+    /// [`Fit`](crate::Fit) trains on it in the steps that [`FitConfig::watch_every`](crate::FitConfig) names.
+    ///
+    /// ```text
+    /// let hidden = watch.see("first", relu(self.first.forward(batch.inputs)));
+    /// ```
+    fn watch(&self, batch: Self::Batch, watch: &mut Watch) -> Tensor<1> {
+        let _ = watch;
+        self.loss(batch)
     }
 }
 

@@ -9,14 +9,17 @@ mod checkpoint;
 mod error;
 mod event;
 mod fit;
+mod fitted;
 mod guarded;
 mod indexed;
 mod judge;
 mod learn;
 mod optimize;
+mod pretrain;
 mod progress;
 mod rollback;
 mod run;
+mod running;
 mod saved;
 mod source;
 mod step;
@@ -30,11 +33,16 @@ pub use batches::{Batches, Labelled, TensorBatches};
 pub use checkpoint::{CheckpointConfig, CheckpointError, verify};
 pub use error::TrainError;
 pub use event::{Event, Flow, Warning};
-pub use fit::{Fit, FitConfig, Fitted, Outcome, Resumed};
+pub use fit::{Fit, FitConfig};
+pub use fitted::{Fitted, Outcome, Resumed};
 pub use guarded::Guarded;
 pub use indexed::IndexedBatches;
 pub use learn::{Learn, Measures, Score};
 pub use optimize::{Optimize, OptimizerStateError};
+pub use pretrain::{
+    DenoiseConfig, FreeEnergy, LayerFit, Pretrained, Pretraining, RbmConfig, Reconstruction,
+    pretrain,
+};
 pub use rollback::{Retry, RollbackConfig};
 pub use source::{Source, SourceError};
 pub use stop::{Criterion, Delta, EarlyStopping, EarlyStoppingConfig, Judgement, NanRule};

@@ -13,11 +13,11 @@
 
 use crate::average::Average;
 use crate::event::Event;
-use crate::run::Run;
+use crate::running::Run;
 use crate::{EarlyStopping, Fit, Learn, Optimize, Outcome, TrainError};
 use burn::config::Config;
 use firebrick_core::{ConfigError, Record, check};
-use firebrick_regularize::{MaskSource, Penalty};
+use firebrick_regularize::{MaskSource, Penalty, Projection};
 use firebrick_stabilize::Guard;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -110,7 +110,7 @@ impl<M, O> Default for Ring<M, O> {
     }
 }
 
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Takes a snapshot when it is due; always takes the first.
     pub(crate) fn remember<M: Learn>(&self, model: &M, ring: &mut Ring<M, O>, run: &Run<M>) {
         let Some(config) = &self.settings.rollback else { return };

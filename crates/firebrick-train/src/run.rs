@@ -6,81 +6,18 @@ use crate::event::{Event, Flow};
 use crate::judge::{Data, Judged, Numbers, mean, numbers, total};
 use crate::progress::Progress;
 use crate::rollback::Ring;
+use crate::running::Run;
 use crate::step::window;
 use crate::trainable::trainable;
-use crate::{
-    CheckpointError, EarlyStopping, EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome,
-    Resumed, Source, TrainError, Warning,
-};
+use crate::{EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome, Source, TrainError};
 use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, History, Record, check, names};
-use firebrick_regularize::Penalty;
+use firebrick_regularize::{Penalty, Projection};
 use firebrick_stabilize::{Guard, Verdict};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-/// What moves on while a training runs.
-pub(crate) struct Run<M> {
-    /// The running epoch, from 1.
-    pub(crate) epoch: usize,
-    /// Batches of the running epoch that are done.
-    pub(crate) batch: usize,
-    /// Optimizer steps taken.
-    pub(crate) step: u64,
-    /// Epochs that are done.
-    pub(crate) epochs: usize,
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) history: History,
-    /// Losses and penalties of the running epoch's steps.
-    pub(crate) losses: Vec<f64>,
-    pub(crate) penalties: Vec<f64>,
-    /// Whether a loss of the running epoch was finite.
-    pub(crate) seen_finite: bool,
-    pub(crate) stopping: Option<EarlyStopping>,
-    pub(crate) best: Option<Judged<M>>,
-    pub(crate) average: Option<Average<M>>,
-    pub(crate) store: Option<Store>,
-    /// Where the last checkpoint stands.
-    pub(crate) saved_at: Option<Place>,
-    pub(crate) resumed: Option<Resumed>,
-    pub(crate) warnings: Vec<Warning>,
-    /// Checkpoints that could not be written.
-    pub(crate) failures: u64,
-    pub(crate) rollbacks: u64,
-    /// What rollbacks have left of the rate.
-    pub(crate) rate_factor: f64,
-    pub(crate) has_buffers: bool,
-    pub(crate) warned_of_one: bool,
-    pub(crate) looked_for_gradients: bool,
-    /// The step after which the model was judged last.
-    pub(crate) judged_at: Option<u64>,
-    /// What the observers have not seen yet.
-    pub(crate) saved: Vec<PathBuf>,
-    pub(crate) not_saved: Vec<CheckpointError>,
-    told: usize,
-}
-
-/// Epoch, batch, step, and whether the training ended there for good.
-pub(crate) type Place = (usize, usize, u64, bool);
-
-impl<M> Run<M> {
-    pub(crate) fn place(&self) -> Place {
-        let ended = self.outcome == Some(Outcome::EarlyStopped);
-        (self.epoch, self.batch, self.step, ended)
-    }
-
-    pub(crate) fn warn(&mut self, warning: Warning) {
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
-    }
-
-    pub(crate) fn end(&mut self, outcome: Outcome) {
-        self.outcome.get_or_insert(outcome);
-    }
-}
-
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Trains `model` on `train`, judging it on `validation` after every epoch.
     ///
     /// The training data live on an autodiff device, as the model does.
@@ -97,6 +34,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
     ) -> Result<Fitted<M>, TrainError> {
         let data = Data { train, validation };
         let mut run = self.begin(&model, validation.is_some())?;
+        self.fresh = self.settings.momentum_reset.map(|_| self.optimizer.clone());
         model = self.resume(model, train, &mut run)?;
         let epochs = self.settings.config.max_epochs;
         let progress = Progress::new(self.settings.config.progress);
@@ -121,6 +59,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         if config.max_steps == Some(0) {
             return Err(ConfigError::new("max_steps", 0, "at least 1").into());
         }
+        if self.settings.noise_scale.is_some() && config.accumulation < 2 {
+            let expected = "at least 2 for the noise scale";
+            return Err(ConfigError::new("accumulation", config.accumulation, expected).into());
+        }
         let stopping = config.early_stopping.as_ref();
         if stopping.is_some() && !validated {
             let expected = "none, or validation data given to `run`";
@@ -135,6 +77,8 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         }
         let parameters = parameters(model);
         trainable(&parameters)?;
+        // On a copy, for the error of a constraint that does not fit. A clone would share running statistics.
+        self.constraint.project(model.valid().train(), 0.0)?;
         let store = match &self.settings.checkpoints {
             Some(config) => {
                 config.check()?;
@@ -159,6 +103,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             saved_at: None,
             resumed: None,
             warnings: Vec::new(),
+            watched: BTreeMap::new(),
             failures: 0,
             rollbacks: 0,
             rate_factor: 1.0,
@@ -243,8 +188,9 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         let due = |every: u64| every > 0 && run.step.is_multiple_of(every);
         let (record, judge) = (due(config.record_every as u64), due(config.judge_every_steps));
         let save = run.store.as_ref().is_some_and(|store| due(store.config.every_steps));
-        if record {
+        if record || !run.watched.is_empty() {
             let mut record = Record::new(run.epoch, run.step).with(names::BATCH_LOSS, loss);
+            record.values.append(&mut run.watched);
             self.note(&mut record, rate, run);
             self.write(run, record)?;
         }
@@ -362,6 +308,9 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         }
         if let Some(guards) = &self.guards {
             guards.record(record);
+        }
+        if let Some(noise) = &self.settings.noise_scale {
+            noise.record(record);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::bits::Bits;
 use crate::checkpoint::{CheckpointError, Section};
 use crate::judge::{Judged, finite};
-use crate::run::Run;
+use crate::running::Run;
 use crate::stop;
 use crate::{Fit, Learn, Optimize, Outcome, Resumed, Score, Source, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -11,8 +11,8 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Tensor};
 use firebrick_backend::PathStack;
 use firebrick_core::History;
-use firebrick_regularize::Penalty;
-use firebrick_stabilize::Guard;
+use firebrick_regularize::{Penalty, Projection};
+use firebrick_stabilize::{Guard, NoiseScale};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -38,6 +38,7 @@ struct Saved {
     averaged: Option<u64>,
     rollbacks: u64,
     rate_factor: Bits,
+    noise_scale: Option<NoiseScale>,
 }
 
 /// A parameter of the model that a checkpoint is of.
@@ -71,12 +72,13 @@ const MODEL: &str = "model";
 const BEST: &str = "best";
 const AVERAGE: &str = "average";
 const OPTIMIZER: &str = "optimizer";
+const GUARDS: &str = "guards";
 
 fn section(section: &'static str, reason: impl std::fmt::Display) -> CheckpointError {
     CheckpointError::Section { section, reason: reason.to_string() }
 }
 
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Writes a checkpoint, unless the weights are not finite.
     pub(crate) fn save<M: Learn, S: Source>(
         &mut self,
@@ -140,6 +142,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             averaged: run.average.as_ref().map(|average| average.taken),
             rollbacks: run.rollbacks,
             rate_factor: Bits(run.rate_factor),
+            noise_scale: self.settings.noise_scale.clone(),
             best,
         };
         let state = serde_json::to_vec(&saved).map_err(|error| section(STATE, error))?;
@@ -149,6 +152,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             (MODEL.to_owned(), record(model, MODEL)?),
             (OPTIMIZER.to_owned(), optimizer),
         ];
+        if let Some(guards) = &self.guards {
+            let state = guards.state().map_err(|error| section(GUARDS, error))?;
+            sections.push((GUARDS.to_owned(), state));
+        }
         if let Some(average) = &run.average {
             sections.push((AVERAGE.to_owned(), record(&average.model, AVERAGE)?));
         }
@@ -175,6 +182,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         add("averaging", json!(self.settings.averaging));
         add("rollback", json!(self.settings.rollback));
         add("mask sources", json!(self.settings.masks.len()));
+        let schedules = self.settings.drop_schedules.iter().map(|(_, schedule)| schedule);
+        add("drop schedules", json!(schedules.collect::<Vec<_>>()));
+        add("momentum reset", json!(self.settings.momentum_reset));
+        add("noise scale", json!(self.settings.noise_scale.is_some()));
         map
     }
 
@@ -201,6 +212,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         model = load(model, part(MODEL)?, MODEL)?;
         let taken_over = self.optimizer.take_over(part(OPTIMIZER)?, &model);
         taken_over.map_err(|error| section(OPTIMIZER, error))?;
+        if let Some(guards) = &mut self.guards {
+            let taken_over = guards.take_over(part(GUARDS)?, &model);
+            taken_over.map_err(|error| section(GUARDS, error))?;
+        }
         run.best = match saved.best {
             Some(best) => {
                 let mut of_best = model.valid();
@@ -228,6 +243,7 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         for (masks, position) in self.settings.masks.iter().zip(saved.masks) {
             masks.seek(position);
         }
+        self.settings.noise_scale = saved.noise_scale;
         run.rollbacks = saved.rollbacks;
         run.rate_factor = saved.rate_factor.0;
         run.epoch = saved.epoch;
@@ -354,6 +370,26 @@ mod tests {
     fn an_interrupted_training_equals_the_whole_one_to_the_bit() {
         resumes_exactly(|| AdamWConfig::new().fused().expect("valid"));
         resumes_exactly(|| BurnAdamWConfig::new().init());
+    }
+
+    #[test]
+    fn guards_of_another_configuration_are_refused() {
+        use crate::testing::net;
+        use firebrick_stabilize::{AutoClipConfig, Guard, ZClipConfig};
+        fn run(folder: &Path, guards: impl Guard) -> Result<(), TrainError> {
+            let device = Device::flex().autodiff();
+            let fit = Fit::new(config(1), SgdConfig::new().init()).guards(guards);
+            fit.checkpoints(store(folder)).run(net(&device), &data(&device, 1.0), None).map(drop)
+        }
+        let folder = tempfile::tempdir().expect("writable");
+        let auto = |window| (AutoClipConfig::new().with_window(window).init().expect("valid"),);
+        run(folder.path(), auto(9)).expect("trains");
+        run(folder.path(), auto(9)).expect("is over");
+        let message = |error: Result<(), TrainError>| error.expect_err("refused").to_string();
+        let other = message(run(folder.path(), auto(8)));
+        assert!(other.contains("guards") && other.contains("`window`"), "{other}");
+        let other = message(run(folder.path(), (ZClipConfig::new().init().expect("valid"),)));
+        assert!(other.contains("a AutoClip, not of a ZClip"), "{other}");
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! One optimizer step: the gradients of one or several batches, the guards, the step.
 
-use crate::run::Run;
+use crate::running::Run;
 use crate::{Fit, Learn, Optimize, SourceError, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use firebrick_backend::PathStack;
-use firebrick_core::{ConfigError, check};
-use firebrick_regularize::Penalty;
-use firebrick_stabilize::{Guard, Verdict};
+use firebrick_core::{ConfigError, Record, check};
+use firebrick_regularize::{Penalty, Projection};
+use firebrick_stabilize::{Guard, NormType, Verdict, Watch, gradient_norms};
+use std::collections::BTreeMap;
 
-/// The batches of one step, each with its share of the step's samples.
-pub(crate) type Window<B> = Vec<(B, f64)>;
+/// The batches of one step.
+pub(crate) type Window<B> = Vec<Part<B>>;
+
+/// A batch of a step.
+pub(crate) struct Part<B> {
+    batch: B,
+    /// Its share of the step's samples.
+    share: f64,
+    samples: Option<usize>,
+}
 
 /// What a step came to.
 pub(crate) struct Taken {
@@ -27,30 +36,27 @@ pub(crate) fn window<B, M>(
     run: &mut Run<M>,
 ) -> Result<Window<B>, TrainError> {
     let mut window = Vec::new();
-    let mut samples = Vec::new();
     for batch in batches.take(count) {
-        let (batch, size) = batch.map_err(TrainError::Data)?;
-        if size == Some(1) && run.has_buffers && !run.warned_of_one {
+        let (batch, samples) = batch.map_err(TrainError::Data)?;
+        if samples == Some(1) && run.has_buffers && !run.warned_of_one {
             run.warned_of_one = true;
             run.warn(Warning::BatchOfOne { epoch: run.epoch });
         }
-        samples.push(size);
-        window.push((batch, 1.0));
+        window.push(Part { batch, share: 1.0, samples });
     }
     if window.len() > 1 {
-        let Some(samples) = samples.into_iter().collect::<Option<Vec<usize>>>() else {
+        let Some(total) = window.iter().map(|part| part.samples).sum::<Option<usize>>() else {
             let expected = "1 for a source that does not know the samples of a batch";
             return Err(ConfigError::new("accumulation", count, expected).into());
         };
-        let total: usize = samples.iter().sum();
-        for ((_, share), samples) in window.iter_mut().zip(samples) {
-            *share = samples as f64 / total as f64;
+        for part in &mut window {
+            part.share = part.samples.unwrap_or(0) as f64 / total as f64;
         }
     }
     Ok(window)
 }
 
-impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
+impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Trains on one window.
     pub(crate) fn step<M: Learn>(
         &mut self,
@@ -59,7 +65,10 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         run: &mut Run<M>,
     ) -> Result<(M, Taken), TrainError> {
         run.batch += window.len();
-        let (loss, penalty, mut gradients) = self.backward(&model, window)?;
+        for (masks, schedule) in &self.settings.drop_schedules {
+            schedule.apply(run.step, masks)?;
+        }
+        let (loss, penalty, mut gradients) = self.backward(&model, window, run)?;
         if !run.looked_for_gradients {
             run.looked_for_gradients = true;
             for path in without_gradient(&model, &gradients) {
@@ -70,14 +79,24 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
             Some(guards) => guards.before_step(&model, &mut gradients, loss),
             None => Verdict::Proceed,
         };
-        let rate = check::non_negative("rate", run.rate_factor * self.settings.rate.at(run.step))?;
+        let mut rate = run.rate_factor * self.settings.rate.at(run.step);
+        if let Some(reset) = &self.settings.momentum_reset {
+            rate *= reset.rate_factor(run.step);
+        }
+        let rate = check::non_negative("rate", rate)?;
         run.seen_finite |= loss.is_finite();
         if verdict == Verdict::Proceed {
+            let reset = self.settings.momentum_reset.filter(|reset| reset.due(run.step));
+            if let (Some(_), Some(fresh)) = (reset, &self.fresh) {
+                self.optimizer = fresh.clone();
+            }
             model = self.optimizer.step(rate, model, gradients);
+            model = self.constraint.project(model, rate)?;
             run.step += 1;
             run.losses.push(loss);
             run.penalties.extend(penalty);
             if let Some(guards) = &mut self.guards {
+                model = guards.revise(model);
                 guards.after_step(&model);
             }
             if let Some(average) = &mut run.average {
@@ -87,36 +106,62 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         Ok((model, Taken { loss, rate, verdict }))
     }
 
-    /// Loss, penalty and gradients of a window: the mean over its samples, and the penalty once.
+    /// Loss, penalty and gradients of a window: the mean over its samples, and the penalty once. The gradients are
+    /// multiplied by the guards' factor.
     fn backward<M: Learn>(
-        &self,
+        &mut self,
         model: &M,
         window: Window<M::Batch>,
+        run: &mut Run<M>,
     ) -> Result<(f64, Option<f64>, GradientsParams), TrainError> {
         let read = |tensor: &Tensor<1>| tensor.clone().inner().try_into_scalar::<f64>();
+        let scaled = |loss: Tensor<1>, by: f64| if by == 1.0 { loss } else { loss.mul_scalar(by) };
+        let norm =
+            |gradients: &GradientsParams| gradient_norms(model, gradients, NormType::Two).global;
         let several = window.len() > 1;
         let mut accumulator = GradientsAccumulator::<M>::new();
         let mut gradients = GradientsParams::new();
         let (mut mean, mut penalty) = (0.0, None);
-        for (index, (batch, share)) in window.into_iter().enumerate() {
-            let loss = model.loss(batch);
+        let factor = self.guards.as_ref().map_or(1.0, Guard::loss_factor);
+        // The noise scale is of equal batches, and of the loss alone.
+        let mut noise = self.settings.noise_scale.take();
+        let size = window[0].samples.filter(|_| several && noise.is_some());
+        let size = size.filter(|_| window.iter().all(|part| part.samples == window[0].samples));
+        let mut norms = Vec::new();
+        let every = self.settings.config.watch_every;
+        let mut watch = (every > 0 && (run.step + 1).is_multiple_of(every)).then(Watch::default);
+        for (index, Part { batch, share, .. }) in window.into_iter().enumerate() {
+            let mut seen = watch.take();
+            let loss = match &mut seen {
+                Some(watch) => model.watch(batch, watch),
+                None => model.loss(batch),
+            };
             if loss.shape().num_elements() != 1 {
                 return Err(TrainError::LossShape { elements: loss.shape().num_elements() });
             }
             if !loss.device().is_autodiff() {
                 return Err(TrainError::NotDifferentiable);
             }
+            if !loss.is_tracked() {
+                return Err(TrainError::NoGradient);
+            }
             mean += share * read(&loss)?;
-            let loss = if several { loss.mul_scalar(share) } else { loss };
-            let term = if index == 0 { self.penalty.term(model) } else { None };
-            let total = match term {
-                Some(term) => {
-                    penalty = Some(read(&term)?);
-                    loss + term
-                }
-                None => loss,
-            };
-            let part = GradientsParams::from_grads(total.backward(), model);
+            let mut total = scaled(loss, share * factor);
+            if index == 0
+                && size.is_none()
+                && let Some(term) = self.penalty.term(model)
+            {
+                penalty = Some(read(&term)?);
+                total = total + scaled(term, factor);
+            }
+            let all = total.backward();
+            if let Some(watch) = seen {
+                run.watched = watched(watch, &all, share * factor);
+            }
+            let part = GradientsParams::from_grads(all, model);
+            if size.is_some() {
+                norms.push(norm(&part) / (share * factor));
+            }
             if several {
                 accumulator.accumulate(model, part);
             } else {
@@ -126,11 +171,34 @@ impl<O: Optimize, G: Guard, P: Penalty> Fit<O, G, P> {
         if several {
             gradients = accumulator.grads();
         }
+        if let (Some(size), Some(noise)) = (size, &mut noise) {
+            noise.observe(&norms, size, norm(&gradients) / factor)?;
+            if let Some(term) = self.penalty.term(model) {
+                penalty = Some(read(&term)?);
+                let part = GradientsParams::from_grads(scaled(term, factor).backward(), model);
+                accumulator.accumulate(model, gradients);
+                accumulator.accumulate(model, part);
+                gradients = accumulator.grads();
+            }
+        }
+        self.settings.noise_scale = noise;
         if gradients.is_empty() {
             return Err(TrainError::NoGradient);
         }
         Ok((mean, penalty, gradients))
     }
+}
+
+/// What `watch` saw, by name; the errors are those of the batch's own mean loss.
+fn watched(watch: Watch, gradients: &Gradients, factor: f64) -> BTreeMap<String, f64> {
+    let mut record = Record::default();
+    watch.record(gradients, &mut record);
+    for (name, value) in &mut record.values {
+        if name.starts_with("error_rms/") {
+            *value /= factor;
+        }
+    }
+    record.values
 }
 
 /// The trainable parameters without an entry in `gradients`.
@@ -322,6 +390,28 @@ mod tests {
         assert_eq!(fitted.warnings, [Warning::BatchOfOne { epoch: 1 }]);
         assert!(fitted.train.loss().is_finite());
         assert_eq!(run(&train.drop_last(true)).warnings, []);
+    }
+
+    #[test]
+    fn a_loss_that_depends_on_nothing_is_an_error() {
+        #[derive(Module, Debug)]
+        struct Aloof {
+            layer: Linear,
+        }
+        impl Learn for Aloof {
+            type Batch = Labelled<2>;
+            fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
+                batch.inputs.square().mean()
+            }
+            fn score(&self, _: Labelled<2>) -> Result<Score, TensorReadError> {
+                Ok(Score::default())
+            }
+        }
+        let model = Aloof { layer: LinearConfig::new(2, 2).init(&device()) };
+        let error = Fit::new(config(1), SgdConfig::new().init())
+            .run(model, &data(&device(), 1.0), None)
+            .expect_err("nothing can be learned");
+        assert!(matches!(error, TrainError::NoGradient), "{error}");
     }
 
     #[test]

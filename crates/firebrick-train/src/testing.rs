@@ -10,8 +10,13 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorReadError, activation::relu};
 use firebrick_core::Seed;
 use firebrick_optim::schedule::CosineConfig;
-use firebrick_regularize::{InvertedDropout, InvertedDropoutConfig, L2Config, MaskSource};
-use firebrick_stabilize::{Scheme, initialize};
+use firebrick_regularize::{
+    DropSchedule, InvertedDropout, InvertedDropoutConfig, L2Config, MaskSource, MaxNormConfig,
+};
+use firebrick_stabilize::{
+    AutoClipConfig, ClipSpikesConfig, GradientNoiseConfig, LossSpikeConfig, MomentumResetConfig,
+    MonitorConfig, NoiseScaleConfig, Scheme, SkipNonFiniteConfig, Watch, initialize,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +76,13 @@ impl Learn for Deep {
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
         Score::classification(self.forward(batch.inputs), batch.targets)
     }
+
+    fn watch(&self, batch: Labelled<2>, watch: &mut Watch) -> Tensor<1> {
+        let hidden = relu(self.norm.forward(self.first.forward(batch.inputs)));
+        let hidden = watch.see("hidden", hidden);
+        let logits = watch.see("logits", self.last.forward(self.dropout.forward(hidden)));
+        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+    }
 }
 
 pub(crate) fn deep(device: &Device, masks: &MaskSource, width: usize) -> Deep {
@@ -127,11 +139,12 @@ pub(crate) fn weights<M: Module>(model: &M) -> Vec<(String, Vec<u8>)> {
     read.found
 }
 
-/// Everything on: accumulation, early stopping, a schedule, a penalty, dropout, batch norm.
+/// Everything on: accumulation, early stopping, watching; see [`train`] for the rest.
 pub(crate) fn full(epochs: usize) -> FitConfig {
     config(epochs)
         .with_accumulation(2)
         .with_record_every(2)
+        .with_watch_every(3)
         .with_judge_every_steps(4)
         .with_early_stopping(Some(EarlyStoppingConfig::new(6)))
 }
@@ -140,7 +153,8 @@ pub(crate) fn store(folder: &Path) -> CheckpointConfig {
     CheckpointConfig::new(folder.to_owned()).with_every_steps(1).with_resume(true)
 }
 
-/// Trains, until `stop_after` steps of this process where given.
+/// Trains with a schedule, a penalty, dropout and its schedule, batch norm, guards that remember, a constraint and
+/// momentum resets, until `stop_after` steps of this process where given.
 pub(crate) fn train<O: Optimize>(
     optimizer: O,
     config: FitConfig,
@@ -152,9 +166,22 @@ pub(crate) fn train<O: Optimize>(
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
     let mut taken = 0;
+    let guards = (
+        SkipNonFiniteConfig::new().init()?,
+        MonitorConfig::new().with_every(2).init()?,
+        AutoClipConfig::new().with_percentile(50.0).with_window(4).init()?,
+        ClipSpikesConfig::new().with_theta(2.0).with_warm_up(2).init()?,
+        LossSpikeConfig::new().with_threshold(1e6).with_min_samples(2).init()?,
+        GradientNoiseConfig::new(1e-4).init()?,
+    );
+    let accumulates = config.accumulation > 1;
     let mut fit = Fit::new(config, optimizer)
         .schedule(CosineConfig::new(0.05, 40).build()?)
+        .guards(guards)
         .penalty(L2Config::new(1e-3).init()?)
+        .constrain(MaxNormConfig::new().with_max(1.5).init()?)
+        .momentum_reset(MomentumResetConfig::new().with_interval(5).with_warm_up(2).init()?)
+        .drop_schedule(&masks, DropSchedule::Ramp { over: 8 })?
         .masks(&masks)
         .interrupt(flag)
         .observe(move |event| {
@@ -166,6 +193,9 @@ pub(crate) fn train<O: Optimize>(
         });
     if let Some(store) = store {
         fit = fit.checkpoints(store);
+    }
+    if accumulates {
+        fit = fit.noise_scale(NoiseScaleConfig::new().init()?);
     }
     let validation = data(&device, 0.3);
     fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))

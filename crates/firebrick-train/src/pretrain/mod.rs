@@ -1,0 +1,227 @@
+//! Greedy layer-wise pre-training: each hidden layer learns, without labels, to describe the output of the one before.
+//!
+//! # Rule
+//! ```text
+//! h_0 = inputs
+//! for each layer l: train it alone on h_{l-1};  h_l = activation(h_{l-1} W_l + b_l)
+//! then the whole net is trained as usual from these weights (fine-tuning)
+//! ```
+//! A layer is trained as the encoder of a denoising auto-encoder, or as a restricted Boltzmann machine.
+//!
+//! # Reference
+//! G. Hinton, S. Osindero, Y. Teh, "A fast learning algorithm for deep belief nets", 2006; Y. Bengio et al., "Greedy
+//! layer-wise training of deep networks", NeurIPS 2006; P. Vincent et al., "Stacked denoising autoencoders", JMLR 2010.
+
+mod denoise;
+mod rbm;
+
+pub use denoise::{DenoiseConfig, Reconstruction};
+pub use rbm::{FreeEnergy, RbmConfig};
+
+use crate::TrainError;
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::nn::activation::Activation;
+use burn::tensor::{Device, Tensor};
+use firebrick_core::{ConfigError, Seed};
+
+/// How a layer is trained on its own.
+#[derive(Debug, Clone)]
+pub enum Pretraining {
+    /// As the encoder of a denoising auto-encoder.
+    Denoise(DenoiseConfig),
+    /// As a restricted Boltzmann machine, by contrastive divergence with one step. Its units are those of the sigmoid.
+    Rbm(RbmConfig),
+}
+
+/// How the pre-training of one layer went.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LayerFit {
+    /// Mean squared reconstruction error of an input, without noise: before the first epoch and after each.
+    pub errors: Vec<f64>,
+    /// For a Boltzmann machine, its free energy after each epoch; empty otherwise.
+    pub free_energy: Vec<FreeEnergy>,
+}
+
+/// Layers that were pre-trained.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Pretrained {
+    /// The layers, on the device and as trainable as they were.
+    pub layers: Vec<Linear>,
+    /// How each went.
+    pub fits: Vec<LayerFit>,
+}
+
+/// Trains `layers` one after another on `inputs`, `[samples, features]`, the activations of the first on those of the
+/// second, and so on; labels are not needed.
+///
+/// Put the layers back into the model and train the whole, as a rule at a smaller rate. Whether it helps is to be shown
+/// against the same net with a good initialization: as a rule it does with deep sigmoid nets and few labels, and does
+/// not with ReLU.
+///
+/// # Errors
+/// Before any work when a value is out of range, there is no layer or no sample, the layers do not follow one another,
+/// or a layer has no bias; later when a training fails.
+///
+/// ```
+/// use burn::nn::{LinearConfig, Sigmoid};
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_core::Seed;
+/// use firebrick_train::{DenoiseConfig, Pretraining, pretrain};
+///
+/// let device = Device::flex().autodiff();
+/// let inputs = Tensor::<2>::from_floats([[0., 0., 1., 1.], [1., 1., 0., 0.], [1., 1., 1., 1.]], &device);
+/// let layers = vec![LinearConfig::new(4, 3).init(&device), LinearConfig::new(3, 2).init(&device)];
+/// let how = Pretraining::Denoise(DenoiseConfig::new().with_epochs(20));
+/// let pretrained = pretrain(layers, &Sigmoid::new().into(), inputs, &how, Seed(1))?;
+/// assert!(pretrained.fits.iter().all(|fit| fit.errors.last() < fit.errors.first()));
+/// # Ok::<(), firebrick_train::TrainError>(())
+/// ```
+pub fn pretrain(
+    layers: Vec<Linear>,
+    activation: &Activation,
+    inputs: Tensor<2>,
+    how: &Pretraining,
+    seed: Seed,
+) -> Result<Pretrained, TrainError> {
+    check(&layers, &inputs, how)?;
+    let mut hidden = plain(inputs);
+    let mut done = Pretrained { layers: Vec::new(), fits: Vec::new() };
+    for (depth, layer) in layers.into_iter().enumerate() {
+        let seed = seed.child(depth as u64);
+        let (layer, fit) = match how {
+            Pretraining::Denoise(config) => {
+                denoise::train(layer, activation.clone(), hidden.clone(), config, seed)?
+            }
+            Pretraining::Rbm(config) => rbm::train(layer, hidden.clone(), config, seed)?,
+        };
+        hidden = activation.valid().forward(layer.valid().forward(hidden));
+        done.layers.push(layer);
+        done.fits.push(fit);
+    }
+    Ok(done)
+}
+
+fn check(layers: &[Linear], inputs: &Tensor<2>, how: &Pretraining) -> Result<(), TrainError> {
+    match how {
+        Pretraining::Denoise(config) => config.check()?,
+        Pretraining::Rbm(config) => config.check()?,
+    }
+    let [samples, mut width] = inputs.dims();
+    firebrick_core::check::at_least("samples", samples, 1)?;
+    firebrick_core::check::at_least("layers", layers.len(), 1)?;
+    for (depth, layer) in layers.iter().enumerate() {
+        let [incoming, outgoing] = layer.weight.val().dims();
+        if incoming != width {
+            let expected = format!("{width}, the outputs of what stands before");
+            let field = format!("inputs of layer {depth}");
+            return Err(ConfigError::new(field, incoming, expected).into());
+        }
+        if layer.bias.is_none() {
+            let field = format!("bias of layer {depth}");
+            return Err(ConfigError::new(field, "none", "one, for its hidden units").into());
+        }
+        if !layer.weight.val().device().is_autodiff() {
+            return Err(TrainError::NotDifferentiable);
+        }
+        width = outgoing;
+    }
+    Ok(())
+}
+
+/// The tensor on the device without autodiff.
+fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.is_autodiff() { tensor.inner() } else { tensor }
+}
+
+/// `value`, on a plain device, in the place of `param`, as trainable as that was.
+fn put<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
+    let trainable = param.is_require_grad();
+    param.map(|old| {
+        let device: Device = old.device();
+        let value = if device.is_autodiff() { Tensor::from_inner(value) } else { value };
+        value.set_require_grad(trainable)
+    })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{LinearConfig, Sigmoid};
+    use firebrick_backend::testing::devices;
+
+    #[test]
+    fn a_layer_is_trained_on_the_outputs_of_the_one_before() {
+        for device in devices() {
+            let device = device.autodiff();
+            let inputs = inputs(&device);
+            let layers = || {
+                let layers = vec![
+                    LinearConfig::new(6, 5).init(&device),
+                    LinearConfig::new(5, 4).init(&device),
+                ];
+                firebrick_stabilize::initialize(
+                    layers,
+                    firebrick_stabilize::Scheme::XavierUniform,
+                    Seed(2),
+                )
+            };
+            for how in [
+                Pretraining::Denoise(DenoiseConfig::new().with_epochs(5)),
+                Pretraining::Rbm(RbmConfig::new().with_epochs(5)),
+            ] {
+                let sigmoid = Sigmoid::new().into();
+                let run = |layers, inputs| {
+                    pretrain(layers, &sigmoid, inputs, &how, Seed(3)).expect("trains")
+                };
+                let both = run(layers(), inputs.clone());
+                let mut alone = layers();
+                alone.truncate(1);
+                let first = run(alone, inputs.clone());
+                assert_eq!(both.fits[0], first.fits[0]);
+                let read =
+                    |layer: &Linear| layer.weight.val().try_to_vec_as::<f64>().expect("reads");
+                assert_eq!(read(&both.layers[0]), read(&first.layers[0]));
+                assert!(both.layers.iter().all(|layer| layer.weight.is_require_grad()));
+                // What the second layer saw first: the outputs of the trained first, through its own start.
+                assert_eq!(both.fits[1].errors.len(), 6);
+                assert_ne!(read(&both.layers[1]), read(&layers()[1]));
+            }
+        }
+    }
+
+    pub(super) fn inputs(device: &Device) -> Tensor<2> {
+        // Two patterns and their mixture: there is something to learn.
+        let rows: Vec<f32> = (0..48)
+            .flat_map(|i| {
+                let (a, b) = ((i % 2) as f32, (i % 3 == 0) as u8 as f32);
+                [a, a, a, b, b, 1.0 - a]
+            })
+            .collect();
+        Tensor::<1>::from_floats(rows.as_slice(), device).reshape([48, 6])
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_any_work() {
+        let device = Device::flex().autodiff();
+        let layer = |from, to| LinearConfig::new(from, to).init(&device);
+        let message = |layers: Vec<Linear>, how: Pretraining| {
+            let sigmoid = Sigmoid::new().into();
+            let result = pretrain(layers, &sigmoid, inputs(&device), &how, Seed(1));
+            result.expect_err("refused").to_string()
+        };
+        let denoise = || Pretraining::Denoise(DenoiseConfig::new());
+        assert!(message(vec![], denoise()).contains("`layers` must be at least 1"));
+        assert!(message(vec![layer(6, 5), layer(4, 3)], denoise()).contains("`inputs of layer 1`"));
+        let bare = LinearConfig::new(6, 5).with_bias(false).init(&device);
+        assert!(message(vec![bare], denoise()).contains("`bias of layer 0`"));
+        let noisy = Pretraining::Denoise(DenoiseConfig::new().with_noise(1.0));
+        assert!(message(vec![layer(6, 5)], noisy).contains("`noise`"));
+        let fast = Pretraining::Rbm(RbmConfig::new().with_rate(f64::NAN));
+        assert!(message(vec![layer(6, 5)], fast).contains("`rate`"));
+        let plain = LinearConfig::new(6, 5).init(&Device::flex());
+        assert!(message(vec![plain], denoise()).contains("autodiff"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What moves on while a training runs.
+
+use crate::average::Average;
+use crate::checkpoint::Store;
+use crate::judge::Judged;
+use crate::{CheckpointError, EarlyStopping, Outcome, Resumed, Warning};
+use firebrick_core::History;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The state of a running training, but for the model, the optimizer and the guards.
+pub(crate) struct Run<M> {
+    /// The running epoch, from 1.
+    pub(crate) epoch: usize,
+    /// Batches of the running epoch that are done.
+    pub(crate) batch: usize,
+    /// Optimizer steps taken.
+    pub(crate) step: u64,
+    /// Epochs that are done.
+    pub(crate) epochs: usize,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) history: History,
+    /// Losses and penalties of the running epoch's steps.
+    pub(crate) losses: Vec<f64>,
+    pub(crate) penalties: Vec<f64>,
+    /// Whether a loss of the running epoch was finite.
+    pub(crate) seen_finite: bool,
+    pub(crate) stopping: Option<EarlyStopping>,
+    pub(crate) best: Option<Judged<M>>,
+    pub(crate) average: Option<Average<M>>,
+    pub(crate) store: Option<Store>,
+    /// Where the last checkpoint stands.
+    pub(crate) saved_at: Option<Place>,
+    pub(crate) resumed: Option<Resumed>,
+    pub(crate) warnings: Vec<Warning>,
+    /// What was seen of the hidden values in the running step.
+    pub(crate) watched: BTreeMap<String, f64>,
+    /// Checkpoints that could not be written.
+    pub(crate) failures: u64,
+    pub(crate) rollbacks: u64,
+    /// What rollbacks have left of the rate.
+    pub(crate) rate_factor: f64,
+    pub(crate) has_buffers: bool,
+    pub(crate) warned_of_one: bool,
+    pub(crate) looked_for_gradients: bool,
+    /// The step after which the model was judged last.
+    pub(crate) judged_at: Option<u64>,
+    /// What the observers have not seen yet.
+    pub(crate) saved: Vec<PathBuf>,
+    pub(crate) not_saved: Vec<CheckpointError>,
+    /// How many of the warnings they have seen.
+    pub(crate) told: usize,
+}
+
+/// Epoch, batch, step, and whether the training ended there for good.
+pub(crate) type Place = (usize, usize, u64, bool);
+
+impl<M> Run<M> {
+    pub(crate) fn place(&self) -> Place {
+        let ended = self.outcome == Some(Outcome::EarlyStopped);
+        (self.epoch, self.batch, self.step, ended)
+    }
+
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+}
