@@ -11,6 +11,7 @@
 //! L. Breiman, "Bagging predictors", Machine Learning 1996; B. Lakshminarayanan, A. Pritzel, C. Blundell, NIPS 2017;
 //! M. Wortsman et al., "Model soups", ICML 2022.
 
+use crate::penalty::widened;
 use crate::{MaskSource, RegularizeError};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData, activation::softmax};
@@ -48,7 +49,7 @@ pub fn ensemble_probabilities(
             let found = found.to_vec();
             return Err(RegularizeError::Shape { what: "the logits of a member", expected, found });
         }
-        let probabilities = softmax(logits, 1);
+        let probabilities = softmax(widened(logits), 1);
         sum = Some(match sum {
             Some(sum) => sum + probabilities,
             None => probabilities,

@@ -61,6 +61,12 @@ pub enum RegularizeError {
     /// A recorded case that cannot be replayed.
     #[error("{0}")]
     Case(String),
+    /// A recorded case whose name is not known.
+    #[error("`{name}` is no case that can be replayed")]
+    UnknownCase {
+        /// The name.
+        name: String,
+    },
     /// A tensor could not be read from its device.
     #[error("a tensor could not be read: {0}")]
     Read(String),

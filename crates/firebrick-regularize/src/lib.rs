@@ -18,6 +18,7 @@ mod replay;
 mod sample;
 mod select;
 mod semi;
+mod snapshot;
 mod target;
 mod units;
 
@@ -33,8 +34,8 @@ pub use ensemble::{bootstrap_rows, ensemble_probabilities, model_soup};
 pub use error::RegularizeError;
 pub use masks::MaskSource;
 pub use mix::{
-    CutMix, CutMixConfig, ManifoldMixup, ManifoldMixupConfig, ManifoldPlan, MixPlan, Mixed, Mixup,
-    MixupConfig,
+    CutBox, CutMix, CutMixConfig, CutPlan, ManifoldMixup, ManifoldMixupConfig, ManifoldPlan,
+    MixPlan, Mixed, Mixup, MixupConfig,
 };
 pub use noise::{
     GradientNoise, GradientNoiseConfig, InputNoise, InputNoiseConfig, LabelNoise, LabelNoiseConfig,
@@ -48,5 +49,6 @@ pub use semi::{
     PseudoReport, Ramp, Release, Unlabelled, fixmatch_loss, mean_teacher_loss, pi_model_loss,
     pseudo_label_loss, uda_loss,
 };
+pub use snapshot::{Snapshots, SnapshotsConfig};
 pub use target::{LabelSmoothing, LabelSmoothingConfig, one_hot, soft_cross_entropy};
 pub use units::UnitAxis;

@@ -11,6 +11,7 @@
 //! X. Liang et al., "R-Drop: regularized dropout for neural networks", NeurIPS 2021.
 
 use crate::RegularizeError;
+use crate::penalty::widened;
 use crate::target::{same_rows, soft_cross_entropy};
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax};
@@ -91,6 +92,7 @@ impl RDrop {
         targets: Tensor<2>,
     ) -> Result<RDropLoss, RegularizeError> {
         let n = same_rows("the second logits", &first, &second)? as f64;
+        let (first, second) = (widened(first), widened(second));
         let cross_entropy = soft_cross_entropy(first.clone(), targets.clone())?
             + soft_cross_entropy(second.clone(), targets)?;
         let (p, q) = (log_softmax(first, 1), log_softmax(second, 1));

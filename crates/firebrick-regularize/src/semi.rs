@@ -10,7 +10,7 @@
 //! ```
 //! `n` is the number of all unlabelled samples, not of those that passed: else one confident sample would weigh as
 //! much as a batch. No gradient flows through a target. Multiply by a weight and a [`Ramp`] and add to the
-//! supervised loss; compare with a supervised run of the same augmentation and steps.
+//! supervised loss; compare with a supervised run of the same augmentation and steps. Half precision is summed in single.
 //!
 //! # Reference
 //! D.-H. Lee, "Pseudo-label", ICML 2013 workshop; S. Laine, T. Aila, "Temporal ensembling", ICLR 2017; A. Tarvainen,
@@ -18,6 +18,7 @@
 //! NeurIPS 2020; K. Sohn et al., "FixMatch", NeurIPS 2020.
 
 use crate::RegularizeError;
+use crate::penalty::widened;
 use crate::target::same_rows;
 use burn::tensor::{
     Int, Tensor, TensorData,
@@ -193,6 +194,7 @@ pub fn fixmatch_loss(
     threshold: f64,
 ) -> Result<Unlabelled, RegularizeError> {
     let n = same_rows("the strong logits", &weak, &strong)?;
+    let (weak, strong) = (widened(weak), widened(strong));
     let k = weak.dims()[1];
     let kept = confident(&weak, threshold)?;
     let mut targets = vec![0f32; n * k];
@@ -220,6 +222,7 @@ pub fn uda_loss(
     threshold: f64,
 ) -> Result<Unlabelled, RegularizeError> {
     let n = same_rows("the strong logits", &weak, &strong)?;
+    let (weak, strong) = (widened(weak), widened(strong));
     let temperature = check::positive("temperature", temperature)?;
     let kept = confident(&weak, threshold)?;
     let mask = kept.iter().map(|class| f32::from(u8::from(class.is_some()))).collect();
@@ -238,6 +241,7 @@ pub fn uda_loss(
 /// When the shapes differ or the batch is empty.
 pub fn pi_model_loss(first: Tensor<2>, second: Tensor<2>) -> Result<Unlabelled, RegularizeError> {
     same_rows("the second logits", &first, &second)?;
+    let (first, second) = (widened(first), widened(second));
     let loss = (softmax(first.clone(), 1) - softmax(second, 1)).square().mean();
     Ok(Unlabelled { loss, report: PseudoReport::of(first, 0.0, None)? })
 }
@@ -252,6 +256,7 @@ pub fn mean_teacher_loss(
     teacher: Tensor<2>,
 ) -> Result<Unlabelled, RegularizeError> {
     same_rows("the teacher's logits", &student, &teacher)?;
+    let (student, teacher) = (widened(student), widened(teacher));
     let target = softmax(constant(teacher.clone()), 1);
     let loss = (softmax(student, 1) - target).square().mean();
     Ok(Unlabelled { loss, report: PseudoReport::of(teacher, 0.0, None)? })
@@ -270,7 +275,7 @@ fn confident(logits: &Tensor<2>, threshold: f64) -> Result<Vec<Option<usize>>, R
     }
     let best: Tensor<2, Int>;
     let top: Tensor<2>;
-    (top, best) = softmax(constant(logits.clone()), 1).max_dim_with_indices(1);
+    (top, best) = softmax(widened(constant(logits.clone())), 1).max_dim_with_indices(1);
     let (top, best): (Vec<f64>, Vec<i64>) = (top.try_to_vec_as()?, best.try_to_vec_as()?);
     let each = |(top, best): (f64, i64)| (top >= threshold).then_some(best as usize);
     Ok(top.into_iter().zip(best).map(each).collect())

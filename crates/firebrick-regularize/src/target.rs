@@ -16,6 +16,7 @@
 //! Smoothed targets as a tensor also go through [`Mixup`](crate::Mixup) and the like.
 
 use crate::RegularizeError;
+use crate::penalty::widened;
 use burn::config::Config;
 use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 use firebrick_core::{ConfigError, check};
@@ -40,7 +41,7 @@ pub fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Result<Tensor<2>, Regu
 
 /// Mean cross entropy of logits `[n, k]` against target distributions `[n, k]`, of shape `[1]`.
 ///
-/// An impossible class that the targets do not ask for adds 0, not NaN.
+/// An impossible class that the targets do not ask for adds 0, not NaN. Half precision is summed in single.
 ///
 /// # Errors
 /// When the shapes differ or the batch is empty.
@@ -49,6 +50,7 @@ pub fn soft_cross_entropy(
     targets: Tensor<2>,
 ) -> Result<Tensor<1>, RegularizeError> {
     let n = same_rows("the targets", &logits, &targets)?;
+    let (logits, targets) = (widened(logits), widened(targets));
     let unasked = targets.clone().equal_scalar(0.0);
     let each = (log_softmax(logits, 1) * targets).mask_fill(unasked, 0.0);
     Ok(each.sum().div_scalar(-(n as f64)))

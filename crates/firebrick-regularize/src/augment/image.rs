@@ -5,8 +5,9 @@
 //! augmentation", AAAI 2020; T. DeVries, G. W. Taylor, "Cutout", 2017. Geometry and photometry as in torchvision:
 //! bilinear, zero outside, values in [0, 1].
 
+use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
-use super::{between, each_sample};
+use super::{between, each_image};
 use crate::{MaskSource, RegularizeError};
 use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, Philox, check};
@@ -129,27 +130,26 @@ impl ImageOp {
         }
     }
 
-    /// Draws the parameters and changes one image.
-    pub(crate) fn apply(&self, image: &mut [f32], size: Size, generator: &mut Philox) {
-        let Size { h, w, .. } = size;
+    /// Draws the numbers of the change of one image that is not empty.
+    fn draw(&self, size: Size, generator: &mut Philox) -> Edit {
+        let Size { c, h, w } = size;
         match *self {
             Self::Shift { max } => {
                 let mut draw = || generator.below(2 * max as u64 + 1) as i64 - max as i64;
-                let (down, right) = (draw(), draw());
-                kernel::shift(image, size, down, right);
+                Edit::Shift { down: draw(), right: draw() }
             }
             Self::Crop { min_area } => {
                 let side = between(generator, min_area, 1.0).sqrt();
                 let room = |length: usize| (1.0 - side) * length as f64 / 2.0;
                 let tx = between(generator, -room(w), room(w));
                 let ty = between(generator, -room(h), room(h));
-                kernel::affine(image, size, [side, 0.0, tx, 0.0, side, ty]);
+                Edit::Affine([side, 0.0, tx, 0.0, side, ty])
             }
-            Self::FlipHorizontal => kernel::flip_horizontal(image, size),
-            Self::FlipVertical => kernel::flip_vertical(image, size),
+            Self::FlipHorizontal => Edit::FlipHorizontal,
+            Self::FlipVertical => Edit::FlipVertical,
             Self::Rotate { degrees } => {
                 let angle = between(generator, -degrees, degrees);
-                kernel::affine(image, size, kernel::inverse_affine(angle, [0.0; 2], 1.0, [0.0; 2]));
+                Edit::Affine(kernel::inverse_affine(angle, [0.0; 2], 1.0, [0.0; 2]))
             }
             Self::Affine { degrees, translate, scale, shear } => {
                 let angle = between(generator, -degrees, degrees);
@@ -159,22 +159,17 @@ impl ImageOp {
                 });
                 let factor = between(generator, scale.0, scale.1);
                 let shear = [between(generator, -shear, shear), 0.0];
-                kernel::affine(image, size, kernel::inverse_affine(angle, move_by, factor, shear));
+                Edit::Affine(kernel::inverse_affine(angle, move_by, factor, shear))
             }
             Self::Elastic { alpha, sigma } => {
                 let mut field = || {
                     let mut field: Vec<f32> =
                         (0..h * w).map(|_| between(generator, -1.0, 1.0) as f32).collect();
                     kernel::smooth(&mut field, h, w, sigma);
+                    field.iter_mut().for_each(|by| *by *= alpha as f32);
                     field
                 };
-                let (dx, dy) = (field(), field());
-                let (cx, cy) = ((w as f32 - 1.0) / 2.0, (h as f32 - 1.0) / 2.0);
-                let alpha = alpha as f32;
-                kernel::warp(image, size, |x, y| {
-                    let at = y * w + x;
-                    (x as f32 - cx + alpha * dx[at], y as f32 - cy + alpha * dy[at])
-                });
+                Edit::Displace { dx: field(), dy: field() }
             }
             Self::Erase { area, aspect } => {
                 // Ten tries to find a box that fits, as torchvision makes.
@@ -186,27 +181,30 @@ impl ImageOp {
                     if rows < h && columns < w {
                         let top = generator.below((h - rows + 1) as u64) as usize;
                         let left = generator.below((w - columns + 1) as u64) as usize;
-                        kernel::erase(image, size, top..top + rows, left..left + columns);
-                        return;
+                        return Edit::Erase {
+                            rows: top..top + rows,
+                            columns: left..left + columns,
+                        };
                     }
                 }
+                Edit::Keep
             }
             Self::Cutout { size: side } => {
                 let (y, x) =
                     (generator.below(h as u64) as usize, generator.below(w as u64) as usize);
-                let span = |at: usize| at.saturating_sub(side / 2)..(at + side - side / 2);
-                kernel::erase(image, size, span(y), span(x));
+                let span =
+                    |at: usize| at.saturating_sub(side / 2)..at.saturating_add(side - side / 2);
+                Edit::Erase { rows: span(y), columns: span(x) }
             }
             Self::Brightness { max } => {
-                let factor = between(generator, (1.0 - max).max(0.0), 1.0 + max);
-                kernel::brightness(image, factor);
+                Edit::Brightness(between(generator, (1.0 - max).max(0.0), 1.0 + max))
             }
             Self::Contrast { max } => {
-                let factor = between(generator, (1.0 - max).max(0.0), 1.0 + max);
-                kernel::contrast(image, size, factor);
+                Edit::Contrast(between(generator, (1.0 - max).max(0.0), 1.0 + max))
             }
             Self::Noise { std } => {
-                image.iter_mut().for_each(|value| *value += (std * generator.normal()) as f32);
+                let noise = || (std * generator.normal()) as f32;
+                Edit::Add(std::iter::repeat_with(noise).take(c * h * w).collect())
             }
         }
     }
@@ -266,7 +264,7 @@ impl Step {
 /// ];
 /// let augment = ImageAugment::new(steps, &MaskSource::new(Seed(7)))?;
 /// let images = Tensor::<4>::ones([4, 1, 8, 8], &Device::flex());
-/// assert_eq!(augment.images(images.clone())?.dims(), [4, 1, 8, 8]);
+/// assert_eq!(augment.images(images.clone()).dims(), [4, 1, 8, 8]);
 /// assert!(augment.labelled(images).is_err()); // a mirrored digit has no label
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
@@ -290,37 +288,38 @@ impl ImageAugment {
     }
 
     /// Changes images `[n, c, h, w]`.
-    ///
-    /// # Errors
-    /// When the images cannot be read from their device.
-    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        let [_, c, h, w] = images.dims();
-        let size = Size { c, h, w };
-        each_sample(images, &self.masks, |image, generator| {
-            for step in &self.steps {
-                if generator.uniform() < step.prob {
-                    step.op.apply(image, size, generator);
-                }
-            }
-        })
+    #[must_use]
+    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
+        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
+    }
+
+    pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
+        let chosen =
+            |step: &Step| (generator.uniform() < step.prob).then(|| step.op.draw(size, generator));
+        Plan::Chain(self.steps.iter().filter_map(chosen).collect())
+    }
+
+    pub(super) fn changes(&self) -> bool {
+        self.steps.iter().any(|step| step.effect == LabelEffect::Changes && step.prob > 0.0)
     }
 
     /// Changes images whose labels are used afterwards.
     ///
     /// # Errors
-    /// When a step is declared to change labels, or as [`images`](Self::images).
+    /// When a step is declared to change labels.
     pub fn labelled(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        if self.steps.iter().any(|step| step.effect == LabelEffect::Changes && step.prob > 0.0) {
+        if self.changes() {
             return Err(RegularizeError::Refused(
                 "a step of this augmentation is declared to change labels: use it on unlabelled images, or declare it as label-preserving",
             ));
         }
-        self.images(images)
+        Ok(self.images(images))
     }
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use super::super::kernel::Scratch;
     use super::*;
     use burn::tensor::{Device, TensorData};
     use firebrick_backend::testing::devices;
@@ -355,7 +354,7 @@ mod tests {
         assert_eq!(image[..4], picture()[8..]);
         assert_eq!(image[4..8], picture()[4..8]);
         let mut image = picture();
-        kernel::shift(&mut image, SIZE, 1, -1);
+        kernel::shift(&mut image, SIZE, 1, -1, &mut Scratch::default());
         assert_eq!(
             image,
             [0., 0., 0., 0., 2. / 12., 3. / 12., 4. / 12., 0., 6. / 12., 7. / 12., 8. / 12., 0.]
@@ -365,13 +364,16 @@ mod tests {
     #[test]
     fn affine_moves_by_whole_pixels_and_turns_by_right_angles_exactly() {
         let mut moved = picture();
-        kernel::affine(&mut moved, SIZE, kernel::inverse_affine(0.0, [-1.0, 1.0], 1.0, [0.0; 2]));
+        let mut scratch = Scratch::default();
+        let inverse = kernel::inverse_affine(0.0, [-1.0, 1.0], 1.0, [0.0; 2]);
+        kernel::affine(&mut moved, SIZE, inverse, &mut scratch);
         let mut shifted = picture();
-        kernel::shift(&mut shifted, SIZE, 1, -1);
+        kernel::shift(&mut shifted, SIZE, 1, -1, &mut Scratch::default());
         assert!(moved.iter().zip(&shifted).all(|(a, b)| (a - b).abs() < 1e-6));
         let square = Size { c: 1, h: 3, w: 3 };
         let mut turned: Vec<f32> = (1..=9).map(|v| v as f32).collect();
-        kernel::affine(&mut turned, square, kernel::inverse_affine(90.0, [0.0; 2], 1.0, [0.0; 2]));
+        let inverse = kernel::inverse_affine(90.0, [0.0; 2], 1.0, [0.0; 2]);
+        kernel::affine(&mut turned, square, inverse, &mut scratch);
         let clockwise = [7., 4., 1., 8., 5., 2., 9., 6., 3.];
         assert!(turned.iter().zip(clockwise).all(|(a, b)| (a - b).abs() < 1e-4), "{turned:?}");
     }
@@ -396,7 +398,6 @@ mod tests {
             for op in &ops {
                 for shape in [[2, 3, 5, 4], [1, 1, 1, 1], [0, 3, 8, 8], [2, 1, 0, 4]] {
                     let output = augment(op.clone()).images(Tensor::ones(shape, &device));
-                    let output = output.expect("defined");
                     assert_eq!(output.dims(), shape, "{op:?}");
                     let values: Vec<f32> = output.try_to_vec_as().expect("reads");
                     assert!(values.iter().all(|v| v.is_finite()), "{op:?}");
@@ -428,7 +429,7 @@ mod tests {
         let step = Step::preserving(ImageOp::FlipHorizontal).with_prob(0.3);
         let flips = ImageAugment::new(vec![step], &MaskSource::new(Seed(4))).expect("valid");
         let data = TensorData::new([0f32, 1.0].repeat(10_000), [10_000, 1, 1, 2]);
-        let output = flips.images(Tensor::from_data(data, &Device::flex())).expect("runs");
+        let output = flips.images(Tensor::from_data(data, &Device::flex()));
         let output: Vec<f32> = output.try_to_vec_as().expect("reads");
         let flipped = output.chunks(2).filter(|image| image[0] == 1.0).count() as f64 / 1e4;
         assert!((flipped - 0.3).abs() < 5.0 * (0.21f64 / 1e4).sqrt(), "{flipped}");

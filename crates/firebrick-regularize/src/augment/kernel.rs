@@ -3,6 +3,8 @@
 //! Coordinates are those of torchvision: pixel centres relative to the centre of the image, bilinear sampling,
 //! zero outside. Photometric changes take values in [0, 1] and stay there.
 
+use std::ops::Range;
+
 /// Channels, height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -12,22 +14,42 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn area(self) -> usize {
+    pub(crate) fn area(self) -> usize {
         self.h * self.w
     }
 }
 
+/// Memory that a worker keeps from image to image.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    copy: Vec<f32>,
+    warp: super::warp::Scratch,
+}
+
+impl Scratch {
+    fn copy_of(&mut self, values: &[f32]) -> &[f32] {
+        self.copy.clear();
+        self.copy.extend_from_slice(values);
+        &self.copy
+    }
+}
+
 /// Moves by whole pixels, down and to the right; zero comes in.
-pub(crate) fn shift(image: &mut [f32], size: Size, down: i64, right: i64) {
-    let source = image.to_vec();
-    let (h, w) = (size.h as i64, size.w as i64);
+pub(crate) fn shift(image: &mut [f32], size: Size, down: i64, right: i64, scratch: &mut Scratch) {
+    let (down, right) = (down as isize, right as isize);
+    // Where a line of `length` goes to, and where that came from.
+    let spans = |length: usize, by: isize| {
+        let kept = length.saturating_sub(by.unsigned_abs());
+        let (to, from) = if by > 0 { (length - kept, 0) } else { (0, length - kept) };
+        (to..to + kept, from)
+    };
+    let ((rows, from_row), (columns, from_column)) = (spans(size.h, down), spans(size.w, right));
+    let source = scratch.copy_of(image);
+    image.fill(0.0);
     for (map, from) in image.chunks_mut(size.area()).zip(source.chunks(size.area())) {
-        for y in 0..h {
-            for x in 0..w {
-                let (sy, sx) = (y - down, x - right);
-                let inside = (0..h).contains(&sy) && (0..w).contains(&sx);
-                map[(y * w + x) as usize] = if inside { from[(sy * w + sx) as usize] } else { 0.0 };
-            }
+        for (to, row) in rows.clone().zip(from_row..) {
+            let from = &from[row * size.w + from_column..][..columns.len()];
+            map[to * size.w..][columns.clone()].copy_from_slice(from);
         }
     }
 }
@@ -47,54 +69,36 @@ pub(crate) fn flip_vertical(image: &mut [f32], size: Size) {
     }
 }
 
-/// Samples the image at `source(x, y)` for every output pixel, both relative to the centre.
-pub(crate) fn warp(image: &mut [f32], size: Size, source: impl Fn(usize, usize) -> (f32, f32)) {
-    let from = image.to_vec();
-    let (h, w) = (size.h as i64, size.w as i64);
-    let (cx, cy) = ((size.w as f32 - 1.0) / 2.0, (size.h as f32 - 1.0) / 2.0);
-    for y in 0..size.h {
-        for x in 0..size.w {
-            let (sx, sy) = source(x, y);
-            let (sx, sy) = (sx + cx, sy + cy);
-            let (left, top) = (sx.floor(), sy.floor());
-            let (fx, fy) = (sx - left, sy - top);
-            let (left, top) = (left as i64, top as i64);
-            let at = y * size.w + x;
-            let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
-            if left >= 0 && top >= 0 && left + 1 < w && top + 1 < h {
-                let corner = (top * w + left) as usize;
-                for channel in 0..size.c {
-                    let base = channel * size.area();
-                    let map = &from[base + corner..];
-                    image[base + at] = map[0] * weights[0]
-                        + map[1] * weights[1]
-                        + map[size.w] * weights[2]
-                        + map[size.w + 1] * weights[3];
-                }
-                continue;
-            }
-            for channel in 0..size.c {
-                let base = channel * size.area();
-                let mut sum = 0.0;
-                for (tap, weight) in weights.iter().enumerate() {
-                    let (tx, ty) = (left + (tap % 2) as i64, top + (tap / 2) as i64);
-                    if *weight != 0.0 && (0..w).contains(&tx) && (0..h).contains(&ty) {
-                        sum += weight * from[base + (ty * w + tx) as usize];
-                    }
-                }
-                image[base + at] = sum;
-            }
-        }
-    }
-}
-
 /// An affine change: `[a, b, tx, c, d, ty]` maps an output position to its source, both relative to the centre.
-pub(crate) fn affine(image: &mut [f32], size: Size, inverse: [f64; 6]) {
+pub(crate) fn affine(image: &mut [f32], size: Size, inverse: [f64; 6], scratch: &mut Scratch) {
     let [a, b, tx, c, d, ty] = inverse.map(|v| v as f32);
     let (cx, cy) = ((size.w as f32 - 1.0) / 2.0, (size.h as f32 - 1.0) / 2.0);
-    warp(image, size, |x, y| {
-        let (x, y) = (x as f32 - cx, y as f32 - cy);
-        (a * x + b * y + tx, c * x + d * y + ty)
+    super::warp::warp(image, size, &mut scratch.warp, |y, xs, ys| {
+        let y = y as f32 - cy;
+        let (right, down) = (b * y + tx, d * y + ty);
+        for (column, (x, y)) in xs.iter_mut().zip(ys).enumerate() {
+            let from_centre = column as f32 - cx;
+            *x = a * from_centre + right;
+            *y = c * from_centre + down;
+        }
+    });
+}
+
+/// Every pixel comes from a place of its own: `dx` to the right and `dy` below it.
+pub(crate) fn displace(
+    image: &mut [f32],
+    size: Size,
+    dx: &[f32],
+    dy: &[f32],
+    scratch: &mut Scratch,
+) {
+    let (cx, cy) = ((size.w as f32 - 1.0) / 2.0, (size.h as f32 - 1.0) / 2.0);
+    super::warp::warp(image, size, &mut scratch.warp, |row, xs, ys| {
+        let (dx, dy) = (&dx[row * size.w..], &dy[row * size.w..]);
+        for (column, (x, y)) in xs.iter_mut().zip(ys).enumerate() {
+            *x = column as f32 - cx + dx[column];
+            *y = row as f32 - cy + dy[column];
+        }
     });
 }
 
@@ -118,12 +122,7 @@ pub(crate) fn inverse_affine(
 }
 
 /// Sets a box to 0 in all channels; what lies outside the image is cut off.
-pub(crate) fn erase(
-    image: &mut [f32],
-    size: Size,
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
-) {
+pub(crate) fn erase(image: &mut [f32], size: Size, rows: &Range<usize>, columns: &Range<usize>) {
     let (bottom, right) = (rows.end.min(size.h), columns.end.min(size.w));
     for map in image.chunks_mut(size.area()) {
         for y in rows.start..bottom {
@@ -134,97 +133,130 @@ pub(crate) fn erase(
     }
 }
 
-/// `factor * image + (1 - factor) * other`, kept in [0, 1].
-fn blend(image: &mut [f32], factor: f64, other: impl Fn(usize) -> f32) {
-    let factor = factor as f32;
-    for (at, value) in image.iter_mut().enumerate() {
-        *value = (factor * *value + (1.0 - factor) * other(at)).clamp(0.0, 1.0);
-    }
+/// `factor * value + (1 - factor) * other`, kept in [0, 1].
+fn blended(value: f32, other: f32, factor: f32) -> f32 {
+    (factor * value + (1.0 - factor) * other).clamp(0.0, 1.0)
 }
 
 pub(crate) fn brightness(image: &mut [f32], factor: f64) {
-    blend(image, factor, |_| 0.0);
+    let factor = factor as f32;
+    image.iter_mut().for_each(|value| *value = (factor * *value).clamp(0.0, 1.0));
 }
 
-/// Luma of a colour image; any other number of channels is taken as it is.
-fn gray(image: &[f32], size: Size) -> Vec<f32> {
-    if size.c != 3 {
-        return image.to_vec();
-    }
-    let n = size.area();
-    (0..n)
-        .map(|at| 0.2989 * image[at] + 0.587 * image[n + at] + 0.114 * image[2 * n + at])
-        .collect()
-}
+/// Luma of red, green and blue.
+pub(crate) const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
 
 pub(crate) fn contrast(image: &mut [f32], size: Size, factor: f64) {
-    let gray = gray(image, size);
-    let mean = gray.iter().map(|&v| f64::from(v)).sum::<f64>() / gray.len().max(1) as f64;
-    blend(image, factor, |_| mean as f32);
+    // The mean of the luma is the luma of the means; any other number of channels is taken as it is.
+    let mean = if size.c == 3 {
+        let planes = image.chunks(size.area()).zip(LUMA);
+        planes.map(|(plane, weight)| f64::from(weight) * mean(plane)).sum()
+    } else {
+        mean(image)
+    };
+    let (mean, factor) = (mean as f32, factor as f32);
+    image.iter_mut().for_each(|value| *value = blended(*value, mean, factor));
+}
+
+/// In eight lanes, which the processor adds side by side.
+fn mean(values: &[f32]) -> f64 {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let mut sums = [0f64; 8];
+    for chunk in lanes {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    let rest: f64 = rest.iter().copied().map(f64::from).sum();
+    (sums.iter().sum::<f64>() + rest) / values.len().max(1) as f64
 }
 
 /// Away from gray; nothing without three channels.
 pub(crate) fn saturation(image: &mut [f32], size: Size, factor: f64) {
-    if size.c == 3 {
-        let gray = gray(image, size);
-        blend(image, factor, |at| gray[at % size.area()]);
+    if size.c != 3 {
+        return;
+    }
+    let factor = factor as f32;
+    let (red, rest) = image.split_at_mut(size.area());
+    let (green, blue) = rest.split_at_mut(size.area());
+    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+        let gray = LUMA[0] * *r + LUMA[1] * *g + LUMA[2] * *b;
+        (*r, *g, *b) =
+            (blended(*r, gray, factor), blended(*g, gray, factor), blended(*b, gray, factor));
     }
 }
 
-/// Away from a blur with the kernel 1 1 1, 1 5 1, 1 1 1 over 13; the border stays.
-pub(crate) fn sharpness(image: &mut [f32], size: Size, factor: f64) {
+/// Away from a blur with the kernel 1 1 1, 1 5 1, 1 1 1 over 13; the border has no blur.
+pub(crate) fn sharpness(image: &mut [f32], size: Size, factor: f64, scratch: &mut Scratch) {
     let Size { h, w, .. } = size;
     if h <= 2 || w <= 2 {
         return;
     }
-    let mut blurred = image.to_vec();
-    for (to, from) in blurred.chunks_mut(size.area()).zip(image.chunks(size.area())) {
+    let factor = factor as f32;
+    let source = scratch.copy_of(image);
+    for (map, from) in image.chunks_mut(size.area()).zip(source.chunks(size.area())) {
         for y in 1..h - 1 {
+            let row = |y: usize| &from[y * w..(y + 1) * w];
+            let (above, own, below) = (row(y - 1), row(y), row(y + 1));
+            let to = &mut map[y * w..(y + 1) * w];
             for x in 1..w - 1 {
-                let around: f32 = (y - 1..=y + 1)
-                    .map(|row| from[row * w + x - 1..=row * w + x + 1].iter().sum::<f32>())
-                    .sum();
-                to[y * w + x] = (around + 4.0 * from[y * w + x]) / 13.0;
+                let column = |x: usize| above[x] + own[x] + below[x];
+                let around = column(x - 1) + column(x) + column(x + 1);
+                to[x] = blended(own[x], (around + 4.0 * own[x]) * (1.0 / 13.0), factor);
             }
         }
     }
-    blend(image, factor, |at| blurred[at]);
 }
 
-/// Keeps the upper `bits` of eight.
+/// Rounds down to `2^bits` levels from 0.
 pub(crate) fn posterize(image: &mut [f32], bits: u32) {
-    let mask = !0u8 << (8 - bits.min(8)).min(7);
+    let levels = f32::from(1u16 << bits.min(8));
     for value in image {
         if !value.is_nan() {
-            *value = f32::from((*value * 255.0).round() as u8 & mask) / 255.0;
+            // The cast rounds down and leaves nothing below 0.
+            *value = f32::from(((*value * levels) as u16).min(levels as u16 - 1)) / levels;
         }
     }
 }
+
+/// Which of 256 bins of [0, 1] a value falls into; the width is torchvision's.
+fn level(value: f32) -> u8 {
+    (value * BINS) as u8
+}
+
+/// A little less than 256, so that 1 falls into the last bin.
+pub(crate) const BINS: f32 = 255.999;
 
 /// Inverts values from `threshold` on.
 pub(crate) fn solarize(image: &mut [f32], threshold: f64) {
-    for value in image {
-        if f64::from(*value) >= threshold {
-            *value = 1.0 - *value;
-        }
-    }
+    let threshold = threshold as f32;
+    image.iter_mut().for_each(|v| *v = if *v >= threshold { 1.0 - *v } else { *v });
 }
 
 /// Stretches every channel to [0, 1]; a flat one stays.
 pub(crate) fn auto_contrast(image: &mut [f32], size: Size) {
     for map in image.chunks_mut(size.area()) {
-        let low = map.iter().copied().fold(f32::INFINITY, f32::min);
-        let high = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let (low, high) = ends(map);
         if high > low {
-            map.iter_mut().for_each(|v| *v = ((*v - low) / (high - low)).clamp(0.0, 1.0));
+            let scale = 1.0 / (high - low);
+            map.iter_mut().for_each(|v| *v = ((*v - low) * scale).clamp(0.0, 1.0));
         }
     }
+}
+
+/// The smallest and the largest value, NaN left out.
+fn ends(values: &[f32]) -> (f32, f32) {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let (mut low, mut high) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
+    for chunk in lanes {
+        low.iter_mut().zip(chunk).for_each(|(low, &v)| *low = if v < *low { v } else { *low });
+        high.iter_mut().zip(chunk).for_each(|(top, &v)| *top = if v > *top { v } else { *top });
+    }
+    let low = low.iter().chain(rest).copied().fold(f32::INFINITY, f32::min);
+    (low, high.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// Equalizes the histogram of every channel over 256 levels.
 pub(crate) fn equalize(image: &mut [f32], size: Size) {
     for map in image.chunks_mut(size.area()) {
-        let level = |v: f32| (v * 255.0).round() as u8;
         let mut histogram = [0usize; 256];
         map.iter().for_each(|&v| histogram[usize::from(level(v))] += 1);
         let last = histogram.iter().rev().copied().find(|&count| count > 0).unwrap_or(0);

@@ -14,8 +14,10 @@
 //! E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le, "RandAugment", 2020; S. G. Mueller, F. Hutter, "TrivialAugment", ICCV
 //! 2021; D. Hendrycks et al., "AugMix", ICLR 2020. Ranges and 31 magnitudes as in torchvision; AugMix takes ten.
 
-use super::each_sample;
+use super::each_image;
+use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
+use crate::penalty::widened;
 use crate::sample::{beta, dirichlet};
 use crate::target::same_rows;
 use crate::{MaskSource, RegularizeError};
@@ -105,51 +107,44 @@ const MIX: Ranges = Ranges {
     bits: (4, 4),
 };
 
-/// Applies `change` at `share` of its range, in [0, 1], with a random sign where it has one.
-fn apply(
-    change: Change,
-    share: f64,
-    ranges: Ranges,
-    image: &mut [f32],
-    size: Size,
-    generator: &mut Philox,
-) {
+/// `change` at `share` of its range, in [0, 1], with a random sign where it has one.
+fn edit(change: Change, share: f64, ranges: Ranges, size: Size, generator: &mut Philox) -> Edit {
     let sign = if generator.below(2) == 0 { 1.0 } else { -1.0 };
     let signed = sign * share;
-    let reach = |side: usize| match ranges.translate {
-        Reach::Share(share) => share * side as f64,
-        Reach::Pixels(pixels) => pixels,
+    let pixels = |side: usize| {
+        let reach = match ranges.translate {
+            Reach::Share(share) => share * side as f64,
+            Reach::Pixels(pixels) => pixels,
+        };
+        (signed * reach).trunc() as i64
     };
-    let mut affine = |inverse| kernel::affine(image, size, inverse);
+    let photometric = 1.0 + signed * ranges.photometric;
     match change {
-        Identity => {}
+        Identity => Edit::Keep,
         // torchvision shears about the corner of the image; here, about its centre.
-        ShearX => affine([1.0, signed * ranges.shear, 0.0, 0.0, 1.0, 0.0]),
-        ShearY => affine([1.0, 0.0, 0.0, signed * ranges.shear, 1.0, 0.0]),
-        TranslateX => affine([1.0, 0.0, -(signed * reach(size.w)).trunc(), 0.0, 1.0, 0.0]),
-        TranslateY => affine([1.0, 0.0, 0.0, 0.0, 1.0, -(signed * reach(size.h)).trunc()]),
-        Rotate => affine(kernel::inverse_affine(signed * ranges.degrees, [0.0; 2], 1.0, [0.0; 2])),
-        Brightness => kernel::brightness(image, 1.0 + signed * ranges.photometric),
-        Color => kernel::saturation(image, size, 1.0 + signed * ranges.photometric),
-        Contrast => kernel::contrast(image, size, 1.0 + signed * ranges.photometric),
-        Sharpness => kernel::sharpness(image, size, 1.0 + signed * ranges.photometric),
+        ShearX => Edit::Affine([1.0, signed * ranges.shear, 0.0, 0.0, 1.0, 0.0]),
+        ShearY => Edit::Affine([1.0, 0.0, 0.0, signed * ranges.shear, 1.0, 0.0]),
+        TranslateX => Edit::Shift { down: 0, right: pixels(size.w) },
+        TranslateY => Edit::Shift { down: pixels(size.h), right: 0 },
+        Rotate => {
+            Edit::Affine(kernel::inverse_affine(signed * ranges.degrees, [0.0; 2], 1.0, [0.0; 2]))
+        }
+        Brightness => Edit::Brightness(photometric),
+        Color => Edit::Saturation(photometric),
+        Contrast => Edit::Contrast(photometric),
+        Sharpness => Edit::Sharpness(photometric),
         Posterize => {
             let taken = (share * f64::from(ranges.bits.1)).round() as u32;
-            kernel::posterize(image, ranges.bits.0 - taken);
+            Edit::Posterize(ranges.bits.0 - taken)
         }
-        Solarize => kernel::solarize(image, 1.0 - share),
-        AutoContrast => kernel::auto_contrast(image, size),
-        Equalize => kernel::equalize(image, size),
+        Solarize => Edit::Solarize(1.0 - share),
+        AutoContrast => Edit::AutoContrast,
+        Equalize => Edit::Equalize,
     }
 }
 
 fn any(changes: &[Change], generator: &mut Philox) -> Change {
     changes[generator.below(changes.len() as u64) as usize]
-}
-
-fn size_of(images: &Tensor<4>) -> Size {
-    let [_, c, h, w] = images.dims();
-    Size { c, h, w }
 }
 
 /// Configuration of [`RandAugment`].
@@ -187,7 +182,7 @@ impl RandAugmentConfig {
 ///
 /// let augment = RandAugmentConfig::new().init(&MaskSource::new(Seed(7)))?;
 /// let images = Tensor::<4>::full([4, 3, 8, 8], 0.5, &Device::flex());
-/// assert_eq!(augment.images(images)?.dims(), [4, 3, 8, 8]);
+/// assert_eq!(augment.images(images).dims(), [4, 3, 8, 8]);
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -199,16 +194,17 @@ pub struct RandAugment {
 
 impl RandAugment {
     /// Changes images `[n, c, h, w]` in [0, 1].
-    ///
-    /// # Errors
-    /// When the images cannot be read from their device.
-    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        let size = size_of(&images);
-        each_sample(images, &self.masks, |image, generator| {
-            for _ in 0..self.ops {
-                apply(any(&ALL, generator), self.share, RAND, image, size, generator);
-            }
-        })
+    #[must_use]
+    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
+        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
+    }
+
+    pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
+        let mut edits = Vec::with_capacity(self.ops);
+        for _ in 0..self.ops {
+            edits.push(edit(any(&ALL, generator), self.share, RAND, size, generator));
+        }
+        Plan::Chain(edits)
     }
 }
 
@@ -221,7 +217,7 @@ impl RandAugment {
 ///
 /// let augment = TrivialAugment::new(&MaskSource::new(Seed(7)));
 /// let images = Tensor::<4>::full([4, 3, 8, 8], 0.5, &Device::flex());
-/// assert_eq!(augment.images(images)?.dims(), [4, 3, 8, 8]);
+/// assert_eq!(augment.images(images).dims(), [4, 3, 8, 8]);
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -237,16 +233,15 @@ impl TrivialAugment {
     }
 
     /// Changes images `[n, c, h, w]` in [0, 1].
-    ///
-    /// # Errors
-    /// When the images cannot be read from their device.
-    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        let size = size_of(&images);
-        each_sample(images, &self.masks, |image, generator| {
-            let change = any(&ALL, generator);
-            let share = generator.below(31) as f64 / 30.0;
-            apply(change, share, WIDE, image, size, generator);
-        })
+    #[must_use]
+    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
+        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
+    }
+
+    pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
+        let change = any(&ALL, generator);
+        let share = generator.below(31) as f64 / 30.0;
+        Plan::Chain(vec![edit(change, share, WIDE, size, generator)])
     }
 }
 
@@ -293,26 +288,23 @@ pub struct AugMix {
 
 impl AugMix {
     /// Changes images `[n, c, h, w]` in [0, 1].
-    ///
-    /// # Errors
-    /// When the images cannot be read from their device.
-    pub fn images(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        let size = size_of(&images);
-        each_sample(images, &self.masks, |image, generator| {
-            let own = beta(generator, self.alpha, self.alpha) as f32;
-            let weights = dirichlet(generator, self.alpha, self.width);
-            let mut mixed: Vec<f32> = image.iter().map(|value| own * value).collect();
-            for weight in weights {
-                let mut chain = image.to_vec();
-                for _ in 0..=generator.below(3) {
-                    let share = generator.below(self.severity as u64) as f64 / 9.0;
-                    apply(any(&AUGMIX, generator), share, MIX, &mut chain, size, generator);
-                }
-                let weight = (1.0 - own) * weight as f32;
-                mixed.iter_mut().zip(chain).for_each(|(sum, value)| *sum += weight * value);
+    #[must_use]
+    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
+        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
+    }
+
+    pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
+        let own = beta(generator, self.alpha, self.alpha) as f32;
+        let weights = dirichlet(generator, self.alpha, self.width);
+        let chain = |weight: f64| {
+            let mut edits = Vec::with_capacity(3);
+            for _ in 0..=generator.below(3) {
+                let share = generator.below(self.severity as u64) as f64 / 9.0;
+                edits.push(edit(any(&AUGMIX, generator), share, MIX, size, generator));
             }
-            image.copy_from_slice(&mixed);
-        })
+            ((1.0 - own) * weight as f32, edits)
+        };
+        Plan::Mix { own, chains: weights.into_iter().map(chain).collect() }
     }
 }
 
@@ -328,6 +320,7 @@ pub fn jensen_shannon(
 ) -> Result<Tensor<1>, RegularizeError> {
     let n = same_rows("the first augmented logits", &clean, &first)? as f64;
     same_rows("the second augmented logits", &clean, &second)?;
+    let [clean, first, second] = [clean, first, second].map(widened);
     let probabilities = [&clean, &first, &second].map(|logits| softmax(logits.clone(), 1));
     let [p, q, r] = probabilities.clone();
     // The mean is kept off 0, as in the paper's code, so that its logarithm is finite.
@@ -370,7 +363,7 @@ mod tests {
                         trivial.images(images.clone()),
                         mix.images(images.clone()),
                     ]
-                    .map(|out| out.expect("runs").try_to_vec_as::<f32>().expect("reads"))
+                    .map(|out| out.try_to_vec_as::<f32>().expect("reads"))
                 };
                 let first = all();
                 assert!(first.iter().flatten().all(|v| (-1e-6..=1.0 + 1e-6).contains(v)));
@@ -391,7 +384,8 @@ mod tests {
             Sharpness,
         ] {
             let mut changed = image.clone();
-            apply(change, 0.0, RAND, &mut changed, size, &mut generator);
+            let edit = edit(change, 0.0, RAND, size, &mut generator);
+            edit.apply(&mut changed, size, &mut kernel::Scratch::default());
             assert!(changed.iter().zip(&image).all(|(a, b)| (a - b).abs() < 1e-6), "{change:?}");
         }
     }
@@ -406,9 +400,9 @@ mod tests {
         assert!(
             image.iter().zip([0.0, 0.5, 0.5, 1.0]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)
         );
-        let mut image = [200.0 / 255.0f32, 37.0 / 255.0];
+        let mut image = [200.0 / 255.0f32, 37.0 / 255.0, 1.0, 0.0];
         kernel::posterize(&mut image, 4);
-        assert_eq!(image, [192.0 / 255.0, 32.0 / 255.0]);
+        assert_eq!(image, [12.0 / 16.0, 2.0 / 16.0, 15.0 / 16.0, 0.0]);
         let mut image = [0.5f32, 0.9];
         kernel::brightness(&mut image, 1.5);
         assert_eq!(image, [0.75, 1.0]);

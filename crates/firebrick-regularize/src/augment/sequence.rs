@@ -11,11 +11,13 @@
 //! D. S. Park et al., "SpecAugment", Interspeech 2019; T. T. Um et al., "Data augmentation of wearable sensor data",
 //! ICMI 2017.
 
-use super::{between, each_sample};
+use super::{Generators, between};
 use crate::{LabelEffect, MaskSource, RegularizeError};
-use burn::tensor::Tensor;
-use firebrick_core::{ConfigError, check};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use firebrick_core::{ConfigError, Philox, check};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// One random change of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -81,45 +83,130 @@ impl SequenceAugment {
     }
 
     /// Changes sequences `[n, t, f]`.
-    ///
-    /// # Errors
-    /// When the sequences cannot be read from their device.
-    pub fn sequences(&self, sequences: Tensor<3>) -> Result<Tensor<3>, RegularizeError> {
-        let [_, t, f] = sequences.dims();
-        each_sample(sequences, &self.masks, |sequence, generator| {
-            for (op, _) in &self.steps {
-                match *op {
-                    SequenceOp::TimeMask { max } => {
-                        let length = generator.below(max.min(t) as u64 + 1) as usize;
-                        let start = generator.below((t - length + 1) as u64) as usize;
-                        sequence[start * f..(start + length) * f].fill(0.0);
-                    }
-                    SequenceOp::Jitter { std } => {
-                        sequence.iter_mut().for_each(|v| *v += (std * generator.normal()) as f32);
-                    }
-                    SequenceOp::Crop { min_share } => {
-                        let share = between(generator, min_share, 1.0);
-                        let length = ((share * t as f64).round() as usize).clamp(1, t);
-                        let start = generator.below((t - length + 1) as u64) as usize;
-                        sequence.copy_within(start * f..(start + length) * f, 0);
-                        sequence[length * f..].fill(0.0);
-                    }
+    #[must_use]
+    pub fn sequences(&self, sequences: Tensor<3>) -> Tensor<3> {
+        let [n, t, f] = sequences.dims();
+        let generators = Generators::next(&self.masks);
+        if n * t * f == 0 {
+            return sequences;
+        }
+        let drawn: Vec<Vec<Edit>> =
+            (0..n).into_par_iter().map(|row| self.draw(t, f, &mut generators.of(row))).collect();
+        // The same step of all sequences at once.
+        (0..self.steps.len()).fold(sequences, |sequences, step| {
+            together(sequences, drawn.iter().map(|edits| &edits[step]))
+        })
+    }
+
+    /// One edit a step.
+    fn draw(&self, t: usize, f: usize, generator: &mut Philox) -> Vec<Edit> {
+        let mut edits = Vec::with_capacity(self.steps.len());
+        for (op, _) in &self.steps {
+            edits.push(match *op {
+                SequenceOp::TimeMask { max } => {
+                    let length = generator.below(max.min(t) as u64 + 1) as usize;
+                    let start = generator.below((t - length + 1) as u64) as usize;
+                    Edit::Mask(start..start + length)
+                }
+                SequenceOp::Jitter { std } => {
+                    let noise = || (std * generator.normal()) as f32;
+                    Edit::Add(std::iter::repeat_with(noise).take(t * f).collect())
+                }
+                SequenceOp::Crop { min_share } => {
+                    let share = between(generator, min_share, 1.0);
+                    let length = ((share * t as f64).round() as usize).clamp(1, t);
+                    let start = generator.below((t - length + 1) as u64) as usize;
+                    Edit::Front(start..start + length)
+                }
+            });
+        }
+        edits
+    }
+
+    pub(super) fn changes(&self) -> bool {
+        self.steps.iter().any(|(_, effect)| *effect == LabelEffect::Changes)
+    }
+
+    /// Changes one sequence of `f` values a step.
+    pub(super) fn sample(&self, values: &mut [f32], f: usize, generator: &mut Philox) {
+        for edit in self.draw(values.len() / f.max(1), f, generator) {
+            match edit {
+                Edit::Mask(steps) => values[steps.start * f..steps.end * f].fill(0.0),
+                Edit::Add(field) => values.iter_mut().zip(field).for_each(|(v, add)| *v += add),
+                Edit::Front(steps) => {
+                    values.copy_within(steps.start * f..steps.end * f, 0);
+                    values[steps.len() * f..].fill(0.0);
                 }
             }
-        })
+        }
     }
 
     /// Changes sequences whose labels are used afterwards.
     ///
     /// # Errors
-    /// When a step is declared to change labels, or as [`sequences`](Self::sequences).
+    /// When a step is declared to change labels.
     pub fn labelled(&self, sequences: Tensor<3>) -> Result<Tensor<3>, RegularizeError> {
-        if self.steps.iter().any(|(_, effect)| *effect == LabelEffect::Changes) {
+        if self.changes() {
             return Err(RegularizeError::Refused(
                 "a step of this augmentation is declared to change labels: use it on unlabelled sequences, or declare it as label-preserving",
             ));
         }
-        self.sequences(sequences)
+        Ok(self.sequences(sequences))
+    }
+}
+
+/// A change whose numbers are drawn.
+#[derive(Debug, Clone, PartialEq)]
+enum Edit {
+    /// These steps become 0.
+    Mask(Range<usize>),
+    /// Noise for every value.
+    Add(Vec<f32>),
+    /// These steps move to the front.
+    Front(Range<usize>),
+}
+
+/// One step for a batch of sequences, of one kind for all.
+fn together<'a>(sequences: Tensor<3>, edits: impl Iterator<Item = &'a Edit> + Clone) -> Tensor<3> {
+    let shape = sequences.dims();
+    let [n, t, f] = shape;
+    let device = sequences.device().inner();
+    // For each step of each sequence whether it is 0 afterwards.
+    let zero = |steps: &dyn Fn(&Edit) -> Range<usize>| {
+        let gone: Vec<bool> = edits
+            .clone()
+            .flat_map(|edit| {
+                let zero = steps(edit);
+                (0..t).map(move |at| zero.contains(&at))
+            })
+            .collect();
+        Tensor::<3, Bool>::from_data(TensorData::new(gone, [n, t, 1]), &device).expand(shape)
+    };
+    match edits.clone().next() {
+        None => sequences,
+        Some(Edit::Mask(_)) => {
+            let gone =
+                zero(&|edit| if let Edit::Mask(steps) = edit { steps.clone() } else { 0..0 });
+            sequences.mask_fill(gone, 0.0)
+        }
+        Some(Edit::Add(_)) => {
+            let field =
+                edits.flat_map(|edit| if let Edit::Add(f) = edit { f.as_slice() } else { &[] });
+            let field = TensorData::new(field.copied().collect::<Vec<f32>>(), shape);
+            let dtype = sequences.dtype();
+            sequences + Tensor::<3>::from_data(field, (&device, dtype))
+        }
+        Some(Edit::Front(_)) => {
+            let part =
+                |edit: &Edit| if let Edit::Front(steps) = edit { steps.clone() } else { 0..t };
+            let from: Vec<i64> = edits
+                .clone()
+                .flat_map(|edit| (0..t).map(move |at| (part(edit).start + at).min(t - 1) as i64))
+                .collect();
+            let from = Tensor::<3, Int>::from_data(TensorData::new(from, [n, t, 1]), &device);
+            let gone = zero(&|edit| part(edit).len()..t);
+            sequences.gather(1, from.expand([n, t, f])).mask_fill(gone, 0.0)
+        }
     }
 }
 
@@ -182,6 +269,6 @@ mod tests {
         assert!(build(SequenceOp::Jitter { std: f64::NAN }, LabelEffect::Preserves).is_err());
         let changing = build(SequenceOp::Jitter { std: 1.0 }, LabelEffect::Changes).expect("valid");
         assert!(changing.labelled(Tensor::zeros([1, 2, 3], &Device::flex())).is_err());
-        assert!(changing.sequences(Tensor::zeros([1, 2, 3], &Device::flex())).is_ok());
+        assert_eq!(changing.sequences(Tensor::zeros([1, 2, 3], &Device::flex())).dims(), [1, 2, 3]);
     }
 }

@@ -11,11 +11,13 @@
 //! N. V. Chawla, K. W. Bowyer, L. O. Hall, W. P. Kegelmeyer, "SMOTE: synthetic minority over-sampling technique",
 //! JAIR 2002.
 
-use super::each_sample;
+use super::Generators;
+use crate::dropout::constant;
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
-use burn::tensor::Tensor;
-use firebrick_core::{ConfigError, check};
+use burn::tensor::{Tensor, TensorData};
+use firebrick_core::{ConfigError, Philox, check};
+use rayon::prelude::*;
 
 /// Configuration of [`TableNoise`].
 #[derive(Config, Debug)]
@@ -64,11 +66,25 @@ impl TableNoise {
     /// When the number of columns differs from the training rows'.
     pub fn rows(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
         width(&rows, self.deviations.len())?;
-        each_sample(rows, &self.masks, |row, generator| {
-            for (value, std) in row.iter_mut().zip(&self.deviations) {
-                *value += (std * generator.normal()) as f32;
-            }
-        })
+        let noise = field(&rows, &self.masks, |row, generator| self.fill(row, generator));
+        Ok(rows + noise)
+    }
+
+    fn fill(&self, row: &mut [f32], generator: &mut Philox) {
+        for (value, std) in row.iter_mut().zip(&self.deviations) {
+            *value = (std * generator.normal()) as f32;
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.deviations.len()
+    }
+
+    /// Changes one row.
+    pub(super) fn sample(&self, row: &mut [f32], generator: &mut Philox) {
+        let mut noise = vec![0.0; row.len()];
+        self.fill(&mut noise, generator);
+        row.iter_mut().zip(noise).for_each(|(value, noise)| *value += noise);
     }
 }
 
@@ -110,13 +126,28 @@ impl FeatureDropout {
     /// When the number of columns differs from the training rows'.
     pub fn rows(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
         width(&rows, self.means.len())?;
-        each_sample(rows, &self.masks, |row, generator| {
-            for (value, mean) in row.iter_mut().zip(&self.means) {
-                if generator.uniform() < self.prob {
-                    *value = *mean as f32;
-                }
+        // 1 where a value is replaced.
+        let gone = field(&rows, &self.masks, |row, generator| {
+            row.iter_mut().for_each(|v| *v = f32::from(u8::from(generator.uniform() < self.prob)));
+        });
+        let means: Vec<f32> = self.means.iter().map(|&mean| mean as f32).collect();
+        let means = TensorData::new(means, [1, self.means.len()]);
+        let means = Tensor::<2>::from_data(means, (&gone.device(), rows.dtype()));
+        let shape = rows.dims();
+        Ok(rows.mask_where(gone.greater_scalar(0.5), means.expand(shape)))
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.means.len()
+    }
+
+    /// Changes one row.
+    pub(super) fn sample(&self, row: &mut [f32], generator: &mut Philox) {
+        for (value, mean) in row.iter_mut().zip(&self.means) {
+            if generator.uniform() < self.prob {
+                *value = *mean as f32;
             }
-        })
+        }
     }
 }
 
@@ -243,6 +274,20 @@ fn columns(rows: Tensor<2>) -> Result<(Vec<f64>, Vec<f64>), RegularizeError> {
     Ok((means, deviations))
 }
 
+/// A number for each value of a table, drawn row by row, on the plain device.
+fn field(
+    rows: &Tensor<2>,
+    masks: &MaskSource,
+    fill: impl Fn(&mut [f32], &mut Philox) + Sync,
+) -> Tensor<2> {
+    let [n, f] = rows.dims();
+    let generators = Generators::next(masks);
+    let mut values = vec![0f32; n * f];
+    let draw = |(index, row): (usize, &mut [f32])| fill(row, &mut generators.of(index));
+    values.par_chunks_mut(f.max(1)).enumerate().for_each(draw);
+    constant(values, [n, f], &rows.device(), rows.dtype())
+}
+
 fn width(rows: &Tensor<2>, columns: usize) -> Result<(), RegularizeError> {
     if rows.dims()[1] == columns {
         return Ok(());
@@ -254,7 +299,7 @@ fn width(rows: &Tensor<2>, columns: usize) -> Result<(), RegularizeError> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 

@@ -13,6 +13,7 @@
 //! G. Tucker, J. Chorowski, L. Kaiser, G. Hinton, "Regularizing neural networks by penalizing confident output
 //! distributions", ICLR 2017 workshop.
 
+use super::widened;
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax, s};
 use firebrick_core::{ConfigError, check};
@@ -70,6 +71,7 @@ impl ActivityPenalty {
     #[must_use]
     pub fn term<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<1> {
         let samples = hidden.dims().first().copied().unwrap_or(1).max(1) as f64;
+        let hidden = widened(hidden);
         let sum = match self.norm {
             ActivityNorm::L2 => hidden.square().sum(),
             ActivityNorm::L1 => hidden.abs().sum(),
@@ -116,6 +118,7 @@ impl ActivationPenalty {
     #[must_use]
     pub fn term(&self, dropped: Tensor<3>, raw: Tensor<3>) -> Tensor<1> {
         let mean = |values: Tensor<3>| {
+            let values = widened(values);
             let count = values.shape().num_elements().max(1) as f64;
             values.square().sum().div_scalar(count)
         };
@@ -167,7 +170,7 @@ impl ConfidencePenalty {
     #[must_use]
     pub fn term(&self, logits: Tensor<2>) -> Tensor<1> {
         let samples = logits.dims()[0].max(1) as f64;
-        let log_p = log_softmax(logits, 1);
+        let log_p = log_softmax(widened(logits), 1);
         (log_p.clone().exp() * log_p).sum().mul_scalar(self.strength / samples)
     }
 }

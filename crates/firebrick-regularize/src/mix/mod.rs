@@ -18,11 +18,17 @@
 //! # Differences
 //! timm pairs a batch with its reverse and needs an even size; torchvision rolls it by one.
 
+mod cut;
+
+pub use cut::{CutBox, CutMix, CutMixConfig, CutPlan};
+
 use crate::sample::beta;
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
+use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, check};
+use rayon::prelude::*;
 
 /// A mixed batch.
 #[derive(Debug, Clone)]
@@ -54,12 +60,25 @@ impl MixPlan {
         if self.partners.is_empty() {
             return Ok(input);
         }
+        let input = match each_row(input, |row, rows, to| self.blend(row, rows, to)) {
+            Ok(mixed) => return Ok(mixed),
+            Err(elsewhere) => elsewhere,
+        };
         let mut shape = [1; D];
         shape[0] = self.lambda.len();
         let lambda = self.lambda.iter().map(|&l| l as f32).collect();
         let lambda = crate::dropout::constant::<D>(lambda, shape, &input.device(), input.dtype());
         let partners = input.clone().select(0, self.indices(&input));
         Ok(input * lambda.clone() + partners * (lambda.neg() + 1.0))
+    }
+
+    /// One mixed row in host memory.
+    fn blend(&self, row: usize, rows: &[&[f32]], to: &mut [f32]) {
+        let own = self.lambda[row] as f32;
+        let rest = 1.0 - own;
+        for ((to, x), y) in to.iter_mut().zip(rows[row]).zip(rows[self.partners[row]]) {
+            *to = own * x + rest * y;
+        }
     }
 
     fn indices<const D: usize>(&self, like: &Tensor<D>) -> Tensor<1, Int> {
@@ -75,6 +94,27 @@ impl MixPlan {
         let expected = format!("of {} rows, as the plan", self.partners.len());
         Err(RegularizeError::Shape { what, expected, found: dims.to_vec() })
     }
+}
+
+/// Fills each row of a new tensor from all rows of `input`, in parallel and in one pass. The error is a tensor that is
+/// empty, not f32, tracked or not in host memory: it is left to tensor operations.
+#[allow(clippy::result_large_err)] // the error is the argument itself
+fn each_row<const D: usize>(
+    input: Tensor<D>,
+    fill: impl Fn(usize, &[&[f32]], &mut [f32]) + Sync,
+) -> Result<Tensor<D>, Tensor<D>> {
+    let (device, shape) = (input.device(), input.dims());
+    let elements: usize = shape.iter().product();
+    if elements == 0 {
+        return Err(input);
+    }
+    let host = HostTensor::take(input)?;
+    let size = elements / shape[0];
+    let rows: Vec<&[f32]> = host.as_slice().chunks(size).collect();
+    let mut values = vec![0f32; elements];
+    let each = |(row, to): (usize, &mut [f32])| fill(row, &rows, to);
+    values.par_chunks_mut(size).enumerate().for_each(each);
+    Ok(Tensor::from_data(TensorData::new(values, shape), &device))
 }
 
 /// Draws partners and shares for `n` rows.
@@ -234,90 +274,6 @@ impl ManifoldPlan {
         hidden: Tensor<D>,
     ) -> Result<Tensor<D>, RegularizeError> {
         if place == self.place { self.mix.apply(hidden) } else { Ok(hidden) }
-    }
-}
-
-/// Configuration of [`CutMix`].
-#[derive(Config, Debug)]
-pub struct CutMixConfig {
-    /// Parameter of the Beta distribution, at least 0; 0 mixes nothing.
-    #[config(default = 1.0)]
-    pub alpha: f64,
-    /// Whether each row draws a box of its own, rather than one for the batch.
-    #[config(default = false)]
-    pub per_sample: bool,
-}
-
-impl CutMixConfig {
-    /// Checks the values; draws come from `masks`.
-    ///
-    /// # Errors
-    /// When `alpha` is negative, NaN or infinite.
-    pub fn init(&self, masks: &MaskSource) -> Result<CutMix, ConfigError> {
-        let alpha = check::non_negative("alpha", self.alpha)?;
-        Ok(CutMix { alpha, per_sample: self.per_sample, masks: masks.clone() })
-    }
-}
-
-/// Pastes a box of another image into every image and mixes the targets by the area.
-///
-/// ```
-/// use burn::tensor::{Device, Int, Tensor};
-/// use firebrick_core::Seed;
-/// use firebrick_regularize::{CutMixConfig, MaskSource, one_hot};
-///
-/// let device = Device::flex();
-/// let cutmix = CutMixConfig::new().init(&MaskSource::new(Seed(7)))?;
-/// let targets = one_hot(Tensor::<1, Int>::from_ints([0, 1], &device), 2)?;
-/// let batch = cutmix.mix(Tensor::<4>::ones([2, 3, 8, 8], &device), targets)?;
-/// assert_eq!(batch.input.dims(), [2, 3, 8, 8]);
-/// # Ok::<(), firebrick_regularize::RegularizeError>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct CutMix {
-    alpha: f64,
-    per_sample: bool,
-    masks: MaskSource,
-}
-
-impl CutMix {
-    /// Mixes images `[n, c, h, w]` and target distributions `[n, k]`.
-    ///
-    /// # Errors
-    /// When the two have different numbers of rows.
-    pub fn mix(&self, input: Tensor<4>, targets: Tensor<2>) -> Result<Mixed<4>, RegularizeError> {
-        let [n, c, h, w] = input.dims();
-        let mut plan =
-            plan(&self.masks, batch_of(&input.dims(), &targets)?, self.alpha, self.per_sample);
-        if n * c * h * w == 0 {
-            return Ok(Mixed { input, targets, plan });
-        }
-        let boxes = if self.per_sample { n } else { 1 };
-        let mut generator = self.masks.reserve(8 * boxes);
-        let mut pasted = vec![false; boxes * h * w];
-        for (index, map) in pasted.chunks_mut(h * w).enumerate() {
-            let lambda = plan.lambda[index];
-            let side = |length: usize| (length as f64 * (1.0 - lambda).sqrt()) as usize;
-            let (rows, columns) = (side(h), side(w));
-            let (y, x) = (generator.below(h as u64) as usize, generator.below(w as u64) as usize);
-            let span = |at: usize, size: usize, length: usize| {
-                (at.saturating_sub(size / 2), (at + size - size / 2).min(length))
-            };
-            let ((top, bottom), (left, right)) = (span(y, rows, h), span(x, columns, w));
-            for row in top..bottom {
-                map[row * w + left..row * w + right].fill(true);
-            }
-            let area = (bottom - top) * (right - left);
-            plan.lambda[index] = 1.0 - area as f64 / (h * w) as f64;
-        }
-        if boxes == 1 {
-            plan.lambda = vec![plan.lambda[0]; n];
-        }
-        let mask = TensorData::new(pasted, [boxes, 1, h, w]);
-        let mask = Tensor::<4, Bool>::from_data(mask, &input.device().inner());
-        let partners = input.clone().select(0, plan.indices(&input));
-        let input = input.mask_where(mask.expand([n, c, h, w]), partners);
-        Ok(Mixed { input, targets: plan.apply(targets)?, plan })
     }
 }
 

@@ -20,11 +20,13 @@
 //! Keras adds an epsilon to the norm, so that weights inside the ball shrink a little with each step; here they
 //! stay to the bit.
 
+mod fused;
+
 use crate::RegularizeError;
-use crate::penalty::{PenaltyScope, Target, widened};
+use crate::penalty::{PenaltyScope, Target};
 use crate::units::{UnitAxis, axes_of};
 use burn::config::Config;
-use burn::module::{Module, ModuleMapper, Param, ParamGroup};
+use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
 use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
@@ -37,7 +39,7 @@ pub trait Projection {
     /// Only trainable weights are changed: no biases, norms, embeddings or running statistics.
     ///
     /// # Errors
-    /// When a weight's unit axis is unknown, or `lr` negative or not finite; nothing has been changed then.
+    /// When a weight's unit axis is unknown, or `lr` negative or not finite.
     fn project<M: Module>(&self, model: M, lr: f64) -> Result<M, RegularizeError>;
 }
 
@@ -57,7 +59,54 @@ impl<A: Projection, B: Projection> Projection for (A, B) {
 trait Rule {
     /// The axis it works along, if it needs one.
     fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError>;
+    /// The rule for weights in host memory.
+    fn kernel(&self, lr: f64) -> Kernel;
+    /// The same by tensor operations.
     fn apply<const D: usize>(&self, weight: Tensor<D>, axis: usize, lr: f64) -> Tensor<D>;
+}
+
+/// What is done to the elements, or to the units, of a weight in host memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kernel {
+    Nothing,
+    NonNegative,
+    /// The soft threshold.
+    Soft(f32),
+    MaxNorm(f64),
+    UnitNorm,
+    /// The threshold of a group of one element.
+    Group(f64),
+}
+
+impl Kernel {
+    fn by_unit(self) -> bool {
+        matches!(self, Self::MaxNorm(_) | Self::UnitNorm | Self::Group(_))
+    }
+
+    /// Changes elements each on its own.
+    fn elements(self, values: &mut [f32]) {
+        match self {
+            Self::NonNegative => {
+                values.iter_mut().for_each(|w| *w = if *w < 0.0 { 0.0 } else { *w });
+            }
+            Self::Soft(by) => values.iter_mut().for_each(|w| *w -= w.clamp(-by, by)),
+            _ => {}
+        }
+    }
+
+    /// What a unit of `size` elements is multiplied by; NaN stays visible.
+    fn factor(self, norm: f64, size: usize) -> f32 {
+        let factor = match self {
+            Self::MaxNorm(max) if norm > max || norm.is_nan() => max / norm,
+            Self::UnitNorm if norm != 0.0 => 1.0 / norm,
+            Self::Group(threshold) => {
+                let kept = 1.0 - threshold * (size as f64).sqrt() / norm;
+                if kept < 0.0 { 0.0 } else { kept }
+            }
+            _ => 1.0,
+        };
+        factor as f32
+    }
 }
 
 macro_rules! projection {
@@ -73,7 +122,7 @@ macro_rules! projection {
 
         impl Projection for $name {
             fn project<M: Module>(&self, model: M, lr: f64) -> Result<M, RegularizeError> {
-                run(model, check::non_negative("lr", lr)?, self, &self.target)
+                fused::project(model, check::non_negative("lr", lr)?, self, &self.target)
             }
         }
     };
@@ -126,6 +175,9 @@ impl Rule for MaxNorm {
     fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
         self.axis.of(|| path.path(), path.owner(), rank)
     }
+    fn kernel(&self, _: f64) -> Kernel {
+        Kernel::MaxNorm(self.max)
+    }
     fn apply<const D: usize>(&self, weight: Tensor<D>, axis: usize, _: f64) -> Tensor<D> {
         // 0 / 0 cannot happen: the bound is above 0.
         let factor = norms(&weight, axis).recip().mul_scalar(self.max).clamp_max(1.0);
@@ -161,6 +213,9 @@ impl Rule for UnitNorm {
     fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
         self.axis.of(|| path.path(), path.owner(), rank)
     }
+    fn kernel(&self, _: f64) -> Kernel {
+        Kernel::UnitNorm
+    }
     fn apply<const D: usize>(&self, weight: Tensor<D>, axis: usize, _: f64) -> Tensor<D> {
         let norm = norms(&weight, axis);
         let zero = norm.clone().equal_scalar(0.0);
@@ -192,6 +247,9 @@ impl Default for NonNegative {
 impl Rule for NonNegative {
     fn axis(&self, _: &PathStack, _: usize) -> Result<usize, RegularizeError> {
         Ok(0)
+    }
+    fn kernel(&self, _: f64) -> Kernel {
+        Kernel::NonNegative
     }
     fn apply<const D: usize>(&self, weight: Tensor<D>, _: usize, _: f64) -> Tensor<D> {
         let negative = weight.clone().lower_scalar(0.0);
@@ -243,6 +301,9 @@ projection!(ProximalL1);
 impl Rule for ProximalL1 {
     fn axis(&self, _: &PathStack, _: usize) -> Result<usize, RegularizeError> {
         Ok(0)
+    }
+    fn kernel(&self, lr: f64) -> Kernel {
+        Kernel::Soft((lr * self.strength) as f32)
     }
     fn apply<const D: usize>(&self, weight: Tensor<D>, _: usize, lr: f64) -> Tensor<D> {
         let threshold = lr * self.strength;
@@ -309,6 +370,12 @@ impl Rule for GroupLasso {
             }
         }
     }
+    fn kernel(&self, lr: f64) -> Kernel {
+        match lr * self.strength {
+            0.0 => Kernel::Nothing,
+            threshold => Kernel::Group(threshold),
+        }
+    }
     fn apply<const D: usize>(&self, weight: Tensor<D>, axis: usize, lr: f64) -> Tensor<D> {
         let threshold = lr * self.strength;
         if threshold == 0.0 {
@@ -329,64 +396,10 @@ fn norms<const D: usize>(weight: &Tensor<D>, axis: usize) -> Tensor<D> {
     squares.sqrt()
 }
 
-fn run<M: Module, R: Rule>(
-    model: M,
-    lr: f64,
-    rule: &R,
-    target: &Target,
-) -> Result<M, RegularizeError> {
-    struct Run<'a, R> {
-        rule: &'a R,
-        target: &'a Target,
-        lr: f64,
-        path: PathStack,
-        error: Option<RegularizeError>,
-        apply: bool,
-    }
-    impl<R: Rule> ModuleMapper for Run<'_, R> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let trains = param.is_require_grad();
-            if !trains || !self.target.covers(self.path.role(D), &param.id, &self.path) {
-                return param;
-            }
-            let axis = match self.rule.axis(&self.path, D) {
-                Ok(axis) => axis,
-                Err(error) => {
-                    self.error.get_or_insert(error);
-                    return param;
-                }
-            };
-            if !self.apply {
-                return param;
-            }
-            // A tracked operation would make the parameter a node of a graph that no longer gets gradients.
-            param.map(|weight| {
-                let weight = weight.set_require_grad(false);
-                let dtype = weight.dtype();
-                let changed = self.rule.apply(widened(weight), axis, self.lr);
-                changed.cast(dtype).detach().set_require_grad(trains)
-            })
-        }
-    }
-    let mut run = Run { rule, target, lr, path: PathStack::default(), error: None, apply: false };
-    // The first walk only looks for errors, so that a refused model is unchanged.
-    let model = model.map(&mut run);
-    if let Some(error) = run.error.take() {
-        return Err(error);
-    }
-    run.apply = true;
-    Ok(model.map(&mut run))
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::module::Param;
     use burn::nn::conv::Conv1dConfig;
     use burn::nn::{BatchNormConfig, EmbeddingConfig, Linear, LinearConfig};
     use burn::optim::{GradientsParams, SgdConfig};

@@ -1,0 +1,258 @@
+//! Replays recorded cases of other libraries.
+
+mod case;
+mod statistics;
+
+use crate::*;
+use burn::tensor::{Device, Tensor};
+use case::{Case, Leaf, list, missing};
+use firebrick_core::Seed;
+use serde_json::Value;
+
+/// How far a replayed case is from what was recorded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct RegularizeReplay {
+    /// Largest absolute difference of an element of the output; infinite where one is NaN.
+    pub output: f64,
+    /// Largest absolute difference of an element of a gradient; `None` when none was recorded.
+    pub gradient: Option<f64>,
+    /// Largest magnitude among the recorded numbers, at least 1.
+    pub scale: f64,
+    /// What the differences may be: a few roundings of f32 at that magnitude; five standard errors for what is random.
+    pub allowed: f64,
+}
+
+impl RegularizeReplay {
+    /// The largest absolute difference, of output and gradients.
+    #[must_use]
+    pub fn max_abs_diff(&self) -> f64 {
+        self.output.max(self.gradient.unwrap_or(0.0))
+    }
+
+    /// Whether it is allowed.
+    #[must_use]
+    pub fn within(&self) -> bool {
+        self.max_abs_diff() <= self.allowed
+    }
+}
+
+/// Runs one recorded case on `device` and compares.
+///
+/// ```text
+/// {"name":"l2","args":{"strength":0.1},"layer":"Linear","inputs":{"weight":{"shape":[1,2],"data":[3,4]}},
+///  "output":[1.25],"gradients":{"weight":[0.3,0.4]}}
+/// {"name":"mixup","args":{"lambda":0.3,"partners":[1,0]},"inputs":{"images":{..},"targets":{..}},"output":[..]}
+/// {"name":"inverted","args":{"prob":0.5},"shape":[1000,1000],"input":"ones",
+///  "statistics":{"kept":[0.5006,5e-4],"mean":[1.0011,1e-3],"variance":[1.0,2e-6]}}
+/// ```
+/// `tests/references/regularize.py` writes them and lists the names; weights are in burn's layout. The output of a
+/// mixing case is the images, then the targets. A case of dropout records statistics of one draw on inputs of 1, or
+/// standard normal ones, each with its standard error; ours is another draw, of the seed `"seed"` or 0.
+///
+/// # Errors
+/// [`RegularizeError::UnknownCase`] for a name that is not known; else when a field is missing or of the wrong kind, or
+/// the regularizer refuses its input.
+///
+/// ```
+/// let case = serde_json::json!({
+///     "name": "l2", "args": {"strength": 0.1}, "layer": "Linear",
+///     "inputs": {"weight": {"shape": [1, 2], "data": [3.0, 4.0]}},
+///     "output": [1.25], "gradients": {"weight": [0.3, 0.4]},
+/// });
+/// let replay = firebrick_regularize::replay_case(&case, &burn::tensor::Device::flex())?;
+/// assert!(replay.within() && replay.gradient.is_some_and(|far| far < 1e-6));
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+pub fn replay_case(case: &Value, device: &Device) -> Result<RegularizeReplay, RegularizeError> {
+    let name = case["name"].as_str().ok_or_else(|| missing("name"))?;
+    if !case["statistics"].is_null() {
+        return statistics::replay(name, case, device);
+    }
+    let case = Case::read(name, case, device)?;
+    let replay = |output: Tensor<1>, wrt: &[&Leaf]| case.compare(output, wrt);
+    match name {
+        "l2" => case.penalty(&L2Config::new(case.arg("strength")?).init()?),
+        "l1" => case.penalty(&L1Config::new(case.arg("strength")?).init()?),
+        "elastic_net" => {
+            let config = ElasticNetConfig::new(case.arg("strength")?);
+            case.penalty(&config.with_l1_ratio(case.arg("l1_ratio")?).init()?)
+        }
+        "orthogonal" => {
+            let off = case.arg("off_diagonal")? != 0.0;
+            let gram = if off { Gram::OffDiagonal } else { Gram::Identity };
+            case.penalty(&OrthogonalConfig::new(case.arg("strength")?).with_gram(gram).init()?)
+        }
+        "spectral" => {
+            let config = SpectralConfig::new(case.arg("strength")?).with_warmup(2000);
+            case.penalty(&config.init(Seed(0))?)
+        }
+        "max_norm" => case.project(&MaxNormConfig::new().with_max(case.arg("max")?).init()?, 0.0),
+        "unit_norm" => case.project(&UnitNormConfig::new().init(), 0.0),
+        "proximal_l1" => {
+            let rule = ProximalL1Config::new(case.arg("strength")?).init()?;
+            case.project(&rule, case.arg("lr")?)
+        }
+        "group_lasso" => {
+            let rule = GroupLassoConfig::new(case.arg("strength")?).init()?;
+            case.project(&rule, case.arg("lr")?)
+        }
+        "label_smoothing" => {
+            let logits = case.leaf("logits")?;
+            let config = LabelSmoothingConfig::new().with_smoothing(case.arg("smoothing")?);
+            let targets = config.init()?.targets(case.labels()?, logits.shape[1])?;
+            replay(soft_cross_entropy(logits.matrix(), targets)?, &[&logits])
+        }
+        "soft_cross_entropy" => {
+            let (logits, targets) = (case.leaf("logits")?, case.leaf("targets")?);
+            replay(soft_cross_entropy(logits.matrix(), targets.matrix())?, &[&logits])
+        }
+        "confidence" => {
+            let logits = case.leaf("logits")?;
+            let config = ConfidencePenaltyConfig::new().with_strength(case.arg("strength")?);
+            replay(config.init()?.term(logits.matrix()), &[&logits])
+        }
+        "r_drop" => {
+            let (a, b, t) = (case.leaf("first")?, case.leaf("second")?, case.leaf("targets")?);
+            let rdrop = RDropConfig::new().with_alpha(case.arg("alpha")?).init()?;
+            let loss = rdrop.loss(a.matrix(), b.matrix(), t.matrix())?;
+            replay(loss.cross_entropy + loss.divergence, &[&a, &b])
+        }
+        "jensen_shannon" => {
+            let (a, b, c) = (case.leaf("first")?, case.leaf("second")?, case.leaf("third")?);
+            replay(jensen_shannon(a.matrix(), b.matrix(), c.matrix())?, &[&a, &b, &c])
+        }
+        "fixmatch" => {
+            let (weak, strong) = (case.leaf("weak")?, case.leaf("strong")?);
+            let found = fixmatch_loss(weak.matrix(), strong.matrix(), case.arg("threshold")?)?;
+            replay(found.loss, &[&strong])
+        }
+        "uda" => {
+            let (weak, strong) = (case.leaf("weak")?, case.leaf("strong")?);
+            let (tau, threshold) = (case.arg("temperature")?, case.arg("threshold")?);
+            let found = uda_loss(weak.matrix(), strong.matrix(), tau, threshold)?;
+            replay(found.loss, &[&strong])
+        }
+        "mean_teacher" => {
+            let (student, teacher) = (case.leaf("student")?, case.leaf("teacher")?);
+            let found = mean_teacher_loss(student.matrix(), teacher.matrix())?;
+            replay(found.loss, &[&student])
+        }
+        "pi_model" => {
+            let (a, b) = (case.leaf("first")?, case.leaf("second")?);
+            replay(pi_model_loss(a.matrix(), b.matrix())?.loss, &[&a, &b])
+        }
+        "temperature" => {
+            let logits = case.leaf("logits")?.matrix().inner();
+            let found = Temperature::fit(logits, case.labels()?)?;
+            case.numbers(&[found.value])
+        }
+        "calibration_error" => {
+            let p = burn::tensor::activation::softmax(case.leaf("logits")?.matrix().inner(), 1);
+            let found = Calibration::of(p, case.labels()?, case.arg("bins")? as usize)?;
+            case.numbers(&[found.error])
+        }
+        "activation" => {
+            let (dropped, raw) = (case.leaf("dropped")?, case.leaf("raw")?);
+            let config = ActivationPenaltyConfig::new().with_alpha(case.arg("alpha")?);
+            let penalty = config.with_beta(case.arg("beta")?).init()?;
+            replay(penalty.term(dropped.shaped()?, raw.shaped()?), &[&dropped, &raw])
+        }
+        "activity" => {
+            let hidden = case.leaf("hidden")?;
+            let l1 = case.arg("l1")? != 0.0;
+            let norm = if l1 { ActivityNorm::L1 } else { ActivityNorm::L2 };
+            let config = ActivityPenaltyConfig::new(case.arg("strength")?).with_norm(norm);
+            replay(config.init()?.term(hidden.matrix()), &[&hidden])
+        }
+        "mixup" => {
+            let plan = case.plan(case.arg("lambda")?)?;
+            let images = plan.apply(case.plain::<4>("images")?)?;
+            case.mixed(images, plan.apply(case.plain::<2>("targets")?)?)
+        }
+        "cutmix" => {
+            let images = case.plain::<4>("images")?;
+            let [n, _, h, w] = images.dims();
+            let at = (case.arg("y")? as usize, case.arg("x")? as usize);
+            let cut = CutBox::around(at, case.arg("lambda")?, h, w);
+            let plan = CutPlan { mix: case.plan(cut.left(h, w))?, boxes: vec![cut; n] };
+            let targets = plan.mix.apply(case.plain::<2>("targets")?)?;
+            case.mixed(plan.apply(images)?, targets)
+        }
+        "jacobian" => {
+            let (x, a, b) = (case.leaf("x")?, case.leaf("a")?, case.leaf("b")?);
+            let config = JacobianPenaltyConfig::new(case.arg("strength")?, true);
+            let config = config.with_projections(x.shape[1]);
+            let penalty = config.init(&MaskSource::new(Seed(0)))?;
+            let net = |x: Tensor<2>| x.matmul(a.matrix()).tanh().matmul(b.matrix());
+            replay(penalty.term(x.matrix(), net)?, &[&a, &b])
+        }
+        "gradient_penalty" => {
+            let (x, a, b) = (case.leaf("x")?, case.leaf("a")?, case.leaf("b")?);
+            let r1 = case.arg("r1")? != 0.0;
+            let target = if r1 { GradientTarget::Zero } else { GradientTarget::One };
+            let penalty = GradientPenaltyConfig::new(true).with_target(target).init()?;
+            let net = |x: Tensor<2>| x.matmul(a.matrix()).tanh().matmul(b.matrix());
+            replay(penalty.term(x.matrix(), net)?, &[&a, &b])
+        }
+        _ => case.picture(name),
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use firebrick_backend::testing::devices;
+    use serde_json::json;
+
+    /// Made by torch and torchvision; see tests/references/regularize.py.
+    const GOLDEN: &str = include_str!("../../../../tests/references/regularize.json");
+
+    #[test]
+    fn recorded_cases_are_reproduced() {
+        let file: Value = serde_json::from_str(GOLDEN).expect("parses");
+        let lists = file.as_object().expect("lists by kind");
+        let cases: Vec<(&String, &Value)> = lists
+            .iter()
+            .flat_map(|(kind, list)| list.as_array().into_iter().flatten().map(move |c| (kind, c)))
+            .collect();
+        assert!(cases.len() >= 270, "{}", cases.len());
+        for device in devices() {
+            let mut wrong = Vec::new();
+            for (index, (kind, case)) in cases.iter().enumerate() {
+                let name = case["name"].as_str().expect("has one");
+                match replay_case(case, &device) {
+                    Ok(replay) if replay.within() => {}
+                    Ok(replay) => {
+                        wrong.push(format!("{index} {kind} {name} {}: {replay:?}", case["args"]));
+                    }
+                    Err(error) => wrong.push(format!("{index} {kind} {name}: {error}")),
+                }
+            }
+            assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let device = Device::flex();
+        let message = |case: Value| replay_case(&case, &device).expect_err("refused").to_string();
+        assert!(message(json!({})).contains("`name`"));
+        let case = json!({"name": "cutout", "inputs": {}, "output": []});
+        assert!(message(case).contains("`cutout` is no case"));
+        let case = json!({"name": "standout", "statistics": {"kept": [0.5, 0.1]}, "shape": [4]});
+        assert!(message(case).contains("`standout` is no case"));
+        let case = json!({"name": "mixup", "args": {"lambda": 0.5, "partners": [2, 0]}, "output": [],
+            "inputs": {"images": {"shape": [2, 1, 1, 1], "data": [1, 2]}}});
+        assert!(message(case).contains("`partners`"));
+        let case = json!({"name": "l2", "args": {}, "inputs": {}, "output": [1]});
+        assert!(message(case).contains("`strength`"));
+        let case = json!({"name": "l2", "args": {"strength": 1}, "layer": "Linear", "output": [1],
+            "inputs": {"weight": {"shape": [2, 2], "data": [1]}}});
+        assert!(message(case).contains("`weight`"));
+        let case = json!({"name": "l2", "args": {"strength": 2}, "layer": "Linear", "output": [4],
+            "inputs": {"weight": {"shape": [1, 1], "data": [3]}}, "gradients": {"weight": [5]}});
+        let wrong = replay_case(&case, &device).expect("runs");
+        assert_eq!((wrong.output, wrong.gradient, wrong.scale), (5.0, Some(1.0), 5.0));
+    }
+}

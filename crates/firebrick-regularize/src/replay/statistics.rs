@@ -1,0 +1,91 @@
+//! Replays what is random: statistics of a draw against those that another library's draw had.
+
+use super::{RegularizeReplay, list, missing};
+use crate::*;
+use burn::tensor::{Device, Tensor, TensorData};
+use firebrick_core::Seed;
+use serde_json::Value;
+
+/// Both draws err, so five standard errors of the difference of two.
+const BOUND: f64 = 5.0 * std::f64::consts::SQRT_2;
+
+/// Draws once more and compares the statistic that is farthest from what was recorded, in standard errors.
+pub(super) fn replay(
+    name: &str,
+    case: &Value,
+    device: &Device,
+) -> Result<RegularizeReplay, RegularizeError> {
+    let seed = Seed(case["seed"].as_u64().unwrap_or(0));
+    let shape: Vec<usize> =
+        list(&case["shape"], "shape")?.into_iter().map(|side| side as usize).collect();
+    let count: usize = shape.iter().product();
+    if count == 0 {
+        return Err(RegularizeError::Empty { what: "the input" });
+    }
+    let normal = case["input"].as_str() == Some("normal");
+    let input =
+        if normal { MaskSource::named(seed, "input").normals(count) } else { vec![1.0; count] };
+    let input = Tensor::<1>::from_data(TensorData::new(input, [count]), &device.clone().autodiff());
+    let output: Vec<f64> = draw(name, case, input, &shape, seed)?.try_to_vec_as()?;
+    let n = count as f64;
+    let mean = output.iter().sum::<f64>() / n;
+    let recorded = case["statistics"].as_object().ok_or_else(|| missing("statistics"))?;
+    let mean_error = recorded.get("mean").map(|pair| list(pair, "mean")).transpose()?;
+    let mean_error = mean_error.and_then(|pair| pair.get(1).copied()).unwrap_or(0.0);
+    let mut worst: Option<RegularizeReplay> = None;
+    for (what, pair) in recorded {
+        let &[expected, error] = list(pair, what)?.as_slice() else { return Err(missing(what)) };
+        let found = match what.as_str() {
+            "kept" => output.iter().filter(|value| **value != 0.0).count() as f64 / n,
+            "mean" => mean,
+            "variance" => output.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n,
+            _ => return Err(missing(what)),
+        };
+        // A variance is taken about the draw's own mean, whose error enters squared.
+        let second = if what == "variance" { (BOUND * mean_error).powi(2) } else { 0.0 };
+        let (output, allowed) = ((found - expected).abs(), BOUND * error + second + 1e-6);
+        let output = if output.is_nan() { f64::INFINITY } else { output };
+        let far = |replay: &RegularizeReplay| replay.output / replay.allowed;
+        let replay =
+            RegularizeReplay { output, gradient: None, scale: expected.abs().max(1.0), allowed };
+        if worst.as_ref().is_none_or(|worst| far(&replay) > far(worst)) {
+            worst = Some(replay);
+        }
+    }
+    worst.ok_or_else(|| missing("statistics"))
+}
+
+fn draw(
+    name: &str,
+    case: &Value,
+    input: Tensor<1>,
+    shape: &[usize],
+    seed: Seed,
+) -> Result<Tensor<1>, RegularizeError> {
+    let arg = |name: &str| case["args"][name].as_f64().ok_or_else(|| missing(name));
+    let masks = MaskSource::new(seed);
+    let prob = || arg("prob");
+    let count = input.dims()[0];
+    let rows = || {
+        let samples = shape[0];
+        input.clone().reshape([samples, count / samples])
+    };
+    let images = || match *shape {
+        [n, c, h, w] => Ok(input.clone().reshape([n, c, h, w])),
+        _ => Err(missing("shape")),
+    };
+    Ok(match name {
+        "inverted" => InvertedDropoutConfig::new(prob()?).init(&masks)?.forward(input),
+        "alpha" => AlphaDropoutConfig::new(prob()?).init(&masks)?.forward(input),
+        "gaussian" => GaussianDropoutConfig::new(prob()?).init(&masks)?.forward(input),
+        "drop_path" => DropPathConfig::new(prob()?).init(&masks)?.forward(rows()).reshape([count]),
+        "spatial" => {
+            SpatialDropoutConfig::new(prob()?).init(&masks)?.forward(images()?).reshape([count])
+        }
+        "drop_block" => {
+            let config = DropBlockConfig::new(prob()?).with_block_size(arg("block_size")? as usize);
+            config.init(&masks)?.forward(images()?).reshape([count])
+        }
+        _ => return Err(RegularizeError::UnknownCase { name: name.to_owned() }),
+    })
+}

@@ -1,0 +1,176 @@
+//! Snapshot ensembles: one run whose rate falls to 0 several times, and the model at each of these moments.
+//!
+//! # Formula
+//! ```text
+//! rate(t) = peak / 2 * (cos(pi * (t mod C) / C) + 1)      C = ceil(steps / cycles), t from 0
+//! p = mean over the last m snapshots of softmax(z)
+//! ```
+//! Snapshots of the first cycles are poor: take the last few.
+//!
+//! # Reference
+//! G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger, "Snapshot ensembles: train 1, get M for
+//! free", ICLR 2017.
+
+use crate::{RegularizeError, ensemble_probabilities};
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use firebrick_core::{ConfigError, check};
+
+/// Configuration of [`Snapshots`].
+#[derive(Config, Debug)]
+pub struct SnapshotsConfig {
+    /// Steps of the whole run, at least `cycles`.
+    pub steps: usize,
+    /// How many times the rate falls, and so how many snapshots, at least 1.
+    #[config(default = 5)]
+    pub cycles: usize,
+    /// The rate at the start of each cycle, above 0; 0.1 to 0.2 for SGD in the paper.
+    #[config(default = 0.1)]
+    pub peak: f64,
+}
+
+impl SnapshotsConfig {
+    /// Checks the values; no snapshot has been taken yet.
+    ///
+    /// # Errors
+    /// When `cycles` is 0, `steps` fewer than `cycles`, or `peak` not above 0.
+    pub fn init<M>(&self) -> Result<Snapshots<M>, ConfigError> {
+        let cycles = check::at_least("cycles", self.cycles, 1)?;
+        let steps = check::at_least("steps", self.steps, cycles)?;
+        let peak = check::positive("peak", self.peak)?;
+        Ok(Snapshots { steps, cycle: steps.div_ceil(cycles), peak, members: Vec::new() })
+    }
+}
+
+/// The rate of a run with warm restarts, and the models at the ends of its cycles.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+/// use firebrick_regularize::{Snapshots, SnapshotsConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(4, 2).init(&device);
+/// let mut snapshots: Snapshots<Linear> = SnapshotsConfig::new(10).with_cycles(2).init()?;
+/// for step in 0..10 {
+///     let rate = snapshots.rate(step);
+///     // ... a step at this rate ...
+///     # let _ = rate;
+///     snapshots.after_step(step, &model);
+/// }
+/// assert_eq!(snapshots.members().len(), 2);
+/// let input = Tensor::<2>::ones([3, 4], &Device::flex());
+/// let mean = snapshots.predict(2, |model| model.forward(input.clone()))?;
+/// assert_eq!(mean.dims(), [3, 2]);
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Snapshots<M> {
+    steps: usize,
+    cycle: usize,
+    peak: f64,
+    members: Vec<M>,
+}
+
+impl<M: Module> Snapshots<M> {
+    /// The learning rate of `step`, counted from 0.
+    #[must_use]
+    pub fn rate(&self, step: u64) -> f64 {
+        let share = (step % self.cycle as u64) as f64 / self.cycle as f64;
+        self.peak / 2.0 * (libm::cos(std::f64::consts::PI * share) + 1.0)
+    }
+
+    /// Takes the model, in evaluation state and on the plain device, after the last step of each cycle and of the run.
+    pub fn after_step(&mut self, step: u64, model: &M) {
+        let done = step.saturating_add(1);
+        if done.is_multiple_of(self.cycle as u64) || done == self.steps as u64 {
+            self.members.push(model.valid());
+        }
+    }
+
+    /// The snapshots so far, the first one first.
+    #[must_use]
+    pub fn members(&self) -> &[M] {
+        &self.members
+    }
+
+    /// The mean of the probabilities of the last `count` snapshots, from logits `[n, k]` each.
+    ///
+    /// # Errors
+    /// When there are fewer snapshots, `count` is 0, or their outputs differ in shape.
+    pub fn predict(
+        &self,
+        count: usize,
+        forward: impl FnMut(&M) -> Tensor<2>,
+    ) -> Result<Tensor<2>, RegularizeError> {
+        let first = self.members.len().checked_sub(count).ok_or_else(|| {
+            let expected = format!("at most the {} snapshots taken", self.members.len());
+            ConfigError::new("count", count, expected)
+        })?;
+        ensemble_probabilities(self.members[first..].iter().map(forward))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+    use firebrick_backend::testing::devices;
+
+    fn model(value: f32, device: &Device) -> Linear {
+        let mut layer = LinearConfig::new(1, 2).with_bias(false).init(device);
+        layer.weight = Param::from_data([[value, 0.0]], device);
+        layer
+    }
+
+    #[test]
+    fn the_rate_restarts_and_each_cycle_leaves_a_model() {
+        // 10 steps in 3 cycles: of 4, 4 and 2 steps.
+        let mut snapshots: Snapshots<Linear> =
+            SnapshotsConfig::new(10).with_cycles(3).with_peak(0.2).init().expect("valid");
+        let rates: Vec<f64> = (0..10).map(|step| snapshots.rate(step)).collect();
+        let fall = [0.2, 0.1 * (0.5f64.sqrt() + 1.0), 0.1, 0.1 * (1.0 - 0.5f64.sqrt())];
+        assert!(rates.iter().zip(fall.iter().cycle()).all(|(a, b)| (a - b).abs() < 1e-12));
+        for device in devices() {
+            snapshots.members.clear();
+            let device = device.autodiff();
+            for step in 0..10 {
+                snapshots.after_step(step, &model(step as f32, &device));
+            }
+            let weights: Vec<f32> = snapshots
+                .members()
+                .iter()
+                .map(|member| member.weight.val().slice([0..1, 0..1]).into_scalar())
+                .collect();
+            assert_eq!(weights, [3.0, 7.0, 9.0]);
+        }
+    }
+
+    #[test]
+    fn the_last_members_vote_with_probabilities() {
+        let device = Device::flex();
+        let mut snapshots: Snapshots<Linear> =
+            SnapshotsConfig::new(3).with_cycles(3).init().expect("valid");
+        for (step, value) in [50.0, 0.0, -50.0].into_iter().enumerate() {
+            snapshots.after_step(step as u64, &model(value, &device.clone().autodiff()));
+        }
+        let one = Tensor::<2>::ones([1, 1], &device);
+        let vote = |count| snapshots.predict(count, |member| member.forward(one.clone()));
+        let read = |count| vote(count).expect("enough").try_to_vec_as::<f32>().expect("reads");
+        assert_eq!(read(2), [0.25, 0.75]);
+        assert_eq!(read(3), [0.5, 0.5]);
+        assert!(matches!(vote(0), Err(RegularizeError::Empty { .. })));
+        let few = vote(4).expect_err("too many").to_string();
+        assert_eq!(few, "`count` must be at most the 3 snapshots taken, got 4");
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        assert!(SnapshotsConfig::new(10).with_cycles(0).init::<Linear>().is_err());
+        assert!(SnapshotsConfig::new(4).with_cycles(5).init::<Linear>().is_err());
+        assert!(SnapshotsConfig::new(4).with_peak(f64::NAN).init::<Linear>().is_err());
+    }
+}
