@@ -7,7 +7,7 @@
 //! | who chooses | knows | costs |
 //! | --- | --- | --- |
 //! | [`QuadrantRule`] | few or many, similar or not: the table as it stands | a probe |
-//! | [`RevisedRule`] | the same, with probe then all as the default | a probe |
+//! | [`RevisedRule`] | what measurements left of the table | a probe |
 //! | [`Measured`] | the scores of the short list on held-out folds of the labelled data | folds x short list fits |
 //!
 //! A target with few labels and many unlabelled samples is a case for the semi-supervised methods of

@@ -48,9 +48,10 @@ fn the_four_cells_are_told() {
     }
     // Where table and measurements agree the answer is the recipe, else a short list with both on it.
     assert_eq!(look(60, 6.0, 1.0).verdict, Verdict::Recipe(Tuning::HeadOnly));
+    assert_eq!(look(600, 6.0, 1.0).verdict, Verdict::Recipe(Tuning::Full));
     assert_eq!(look(600, 0.5, 3.0).verdict, Verdict::Recipe(Tuning::Scratch));
-    let Verdict::Measure(list) = look(600, 6.0, 1.0).verdict else { panic!("the rules differ") };
-    assert_eq!(list, [Tuning::Full, Tuning::LpFt]);
+    let Verdict::Measure(list) = look(60, 0.5, 3.0).verdict else { panic!("the rules differ") };
+    assert_eq!(list, [Tuning::FreezeFirst, Tuning::Full, Tuning::LpFt, Tuning::Scratch]);
 }
 
 #[test]
@@ -58,7 +59,8 @@ fn it_abstains_where_it_cannot_know() {
     // Equal features: the lift is about 0.2 to 0.25 for neither; a border inside the interval.
     let advice = look(60, 2.0, 1.6);
     assert_eq!(advice.similarity, Similarity::Unclear, "{advice}");
-    assert!(matches!(advice.verdict, Verdict::Measure(_)));
+    let list = [Tuning::HeadOnly, Tuning::FreezeFirst, Tuning::Full, Tuning::LpFt];
+    assert_eq!(advice.verdict, Verdict::Measure(list.into()));
     // Two samples a class say nothing, however clear they look.
     let advice = look(6, 9.0, 0.0);
     assert_eq!(advice.similarity, Similarity::Unclear, "{advice}");

@@ -1,6 +1,7 @@
 //! Tests of the whole way from a file to a model.
 
 mod bad_input;
+mod forms;
 mod plan;
 mod references;
 
