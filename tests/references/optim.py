@@ -179,6 +179,99 @@ def cautious_lion(lr, b1, b2, wd):
     return rule
 
 
+def adashift(lr, b1, b2, eps, n, whole):
+    def rule(t, p, g, s):
+        seen = s.setdefault("g", [])
+        seen.append(g)
+        if t <= n:
+            return p
+        old = seen[-1 - n] ** 2
+        s["v"] = b2 * s.get("v", 0) + (1 - b2) * (old.max() if whole else old)
+        w = b1 ** np.arange(n)
+        m = sum(wi * gi for wi, gi in zip(w / w.sum(), seen[::-1]))
+        return p - lr * m / (np.sqrt(s["v"] / (1 - b2 ** (t - n))) + eps)
+    return rule
+
+
+def on_axes(x, matrices):
+    """Contracts axis k of x with the rows of matrices[k]."""
+    for k, q in enumerate(matrices):
+        x = np.moveaxis(np.tensordot(q, x, axes=(0, k)), 0, k)
+    return x
+
+
+def unrolled(g, k):
+    rows = np.moveaxis(g, k, 0).reshape(g.shape[k], -1)
+    return rows @ rows.T
+
+
+def soap(lr, b1, b2, eps, wd, frequency):
+    def rule(t, p, g, s):
+        if t == 1:
+            s["l"] = [(1 - b2) * unrolled(g, k) for k in range(g.ndim)]
+            s["q"] = [np.linalg.eigh(l)[1][:, ::-1] for l in s["l"]]
+            s["m"], s["v"] = 0, 0
+            return p
+        t -= 1
+        s["m"] = b1 * s["m"] + (1 - b1) * g
+        s["v"] = b2 * s["v"] + (1 - b2) * on_axes(g, s["q"]) ** 2
+        step = on_axes(s["m"], s["q"]) / (np.sqrt(s["v"]) + eps) * math.sqrt(1 - b2**t) / (1 - b1**t)
+        p = (1 - lr * wd) * (p - lr * on_axes(step, [q.T for q in s["q"]]))
+        s["l"] = [b2 * l + (1 - b2) * unrolled(g, k) for k, l in enumerate(s["l"])]
+        if t % frequency == 0:
+            for k, (l, q) in enumerate(zip(s["l"], s["q"])):
+                order = np.argsort(-np.diag(q.T @ l @ q))
+                s["q"][k] = np.linalg.qr(l @ q[:, order])[0]
+                s["v"] = np.take(s["v"], order, axis=k)
+        return p
+    return rule
+
+
+def shampoo(lr, b1, b2, eps, graft, gb, geps, mu, nesterov, frequency, start, wd):
+    def rule(t, p, g, s):
+        old = s.get("l", [0] * g.ndim)
+        new = [unrolled(g, k) for k in range(g.ndim)]
+        s["l"] = [a + b if b2 == 1 else b2 * a + (1 - b2) * b for a, b in zip(old, new)]
+        if t == start or t > start and t % frequency == 0:
+            def root(l):
+                e, u = np.linalg.eigh(l / (1 - b2**t) if b2 < 1 else l)
+                return u * (np.maximum(e, 0) + eps) ** (-1 / (2 * g.ndim)) @ u.T
+            s["r"] = [root(l) for l in s["l"]]
+        s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+        m = s["m"] / (1 - b1**t)
+        v = s.get("v", 0)
+        s["v"] = v + g * g if graft == "AdaGrad" else gb * v + (1 - gb) * g * g
+        scale = np.sqrt(s["v"] / (1 - gb**t if graft == "Adam" else 1)) + geps
+        d = m if graft in ("Sgd", "None") else m / scale
+        if t >= start:
+            w = on_axes(m, s["r"])
+            d = w if graft == "None" else w * np.linalg.norm(d) / np.linalg.norm(w)
+        if mu > 0:
+            s["b"] = mu * s.get("b", 0) + d
+            d = d + mu * s["b"] if nesterov else s["b"]
+        return (1 - lr * wd) * p - lr * d
+    return rule
+
+
+def prodigy(lr, b1, b2, eps, wd, d0, coefficient, growth, correct, safeguard):
+    def rule(t, p, g, s):
+        if t == 1:
+            s.update(d=d0, top=d0, n=0, s=0, m=0, v=0, p0=p)
+        d, b3 = s["d"], math.sqrt(b2)
+        a = d * lr * (math.sqrt(1 - b2**t) / (1 - b1**t) if correct else 1)
+        s["n"] = b3 * s["n"] + d / d0 * a * np.sum(g * (s["p0"] - p))
+        s["s"] = b3 * s["s"] + d / d0 * (d if safeguard else a) * g
+        s["m"] = b1 * s["m"] + (1 - b1) * d * g
+        s["v"] = b2 * s["v"] + (1 - b2) * d * d * g * g
+        guess = coefficient * s["n"] / np.abs(s["s"]).sum()
+        if d == d0:
+            d = max(d, guess)
+        s["top"] = max(s["top"], guess)
+        s["d"] = min(s["top"], d * growth)
+        return (1 - a * wd) * p - a * s["m"] / (np.sqrt(s["v"]) + s["d"] * eps)
+    return rule
+
+
 def main():
     import pytorch_optimizer as po
 
@@ -261,6 +354,27 @@ def main():
     paper("stableadamw", stableadamw(0.02, 0.9, 0.99, 1e-8, 0.1), 0.02, weight_decay=0.1)
     paper("cautiousadamw", cautious_adamw(0.02, 0.9, 0.99, 1e-8, 0.1), 0.02, betas=[0.9, 0.99], weight_decay=0.1)
     paper("cautiouslion", cautious_lion(0.02, 0.95, 0.98, 0.1), 0.02, weight_decay=0.1)
+
+    square = ["Sgd", "AdaGrad", "RmsProp", "Adam", "None"]
+    for k, graft in enumerate(square):
+        nesterov, start, wd, b2 = k == 1, [1, 4, 1, 1, 1][k], 0.1 * (k % 2), [1.0, 0.99][k % 2]
+        hyper = {"beta_1": 0.8, "beta_2": b2, "epsilon": 1e-4, "graft": graft, "graft_beta_2": 0.95, "frequency": 3,
+                 "graft_epsilon": 1e-8, "momentum": 0.5, "nesterov": nesterov, "start": start, "weight_decay": wd,
+                 "decoupled": True}
+        rule = shampoo(0.01, 0.8, b2, 1e-4, graft, 0.95, 1e-8, 0.5, nesterov, 3, start, wd)
+        paper("shampoo", rule, 0.01, (3, 3) if k % 2 else (4, 3), 12, **hyper)
+    for k, frequency in enumerate([1, 2, 10]):
+        rule = soap(0.01, 0.9, 0.95, 1e-8, 0.1, frequency)
+        paper("soap", rule, 0.01, [(4, 4), (4, 3), (3, 2, 3)][k], 12, betas=[0.9, 0.95], weight_decay=0.1,
+              precondition_frequency=frequency)
+    for n in [1, 4]:
+        paper("adashift", adashift(0.02, 0.9, 0.99, 1e-10, n, True), 0.02, steps=12, betas=[0.9, 0.99], keep_num=n)
+    paper("adashift", adashift(0.02, 0.9, 0.99, 1e-8, 3, False), 0.02, betas=[0.9, 0.99], keep=3, reduce="Element",
+          eps=1e-8)
+    paper("prodigy", prodigy(1.0, 0.9, 0.99, 1e-8, 0.1, 1e-2, 1.0, math.inf, False, False), 1.0, betas=[0.9, 0.99],
+          weight_decay=0.1, d0=1e-2)
+    paper("prodigy", prodigy(0.5, 0.9, 0.99, 1e-8, 0.0, 1e-2, 2.0, 1.1, True, True), 0.5, betas=[0.9, 0.99], d0=1e-2,
+          d_coef=2.0, growth_rate=1.1, bias_correction=True, safeguard_warmup=True)
     lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in cases)
     print('{"optimizers":[\n' + lines + "\n]}")
 

@@ -3,19 +3,34 @@
     python regularize.py > regularize.json
 
 Pinned: torch 2.15.0, torchvision 0.29.2, numpy 2.4.6. Derivatives are torch's autograd, twice differentiated where the
-penalty is one on a slope. Inputs are exact in f32; weights are in burn's layout (linear layers [in, out]).
+penalty is one on a slope. Inputs are exact in f32; weights are in burn's layout (linear layers [in, out]). Dropout is
+recorded as statistics of one draw, each with its standard error over the units that are dropped together.
 """
 
 import json
+import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision
 from torchvision.transforms import functional as V
+from torchvision.transforms import v2
 
 torch.set_default_dtype(torch.float64)
 rng = np.random.default_rng(20)
-cases = []
+KINDS = {
+    "penalties": "l2 l1 elastic_net orthogonal spectral activity activation confidence jacobian gradient_penalty",
+    "constraints": "max_norm unit_norm proximal_l1 group_lasso",
+    "losses": "label_smoothing soft_cross_entropy r_drop jensen_shannon fixmatch uda mean_teacher pi_model",
+    "calibration": "temperature calibration_error",
+    "mixing": "mixup cutmix",
+    "augmentation": "affine brightness contrast saturation sharpness solarize auto_contrast equalize posterize "
+    "flip_horizontal flip_vertical",
+    "dropout": "inverted spatial alpha gaussian drop_path drop_block",
+}
+KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
+cases = {kind: [] for kind in KINDS}
 
 
 def draw(*shape, scale=1.0):
@@ -39,7 +54,7 @@ def record(name, inputs, output, args=None, wrt=(), layer=None):
     if wrt:
         grads = torch.autograd.grad(output.sum(), [inputs[k] for k in wrt], allow_unused=True, retain_graph=True)
         case["gradients"] = {k: flat(g if g is not None else torch.zeros_like(inputs[k])) for k, g in zip(wrt, grads)}
-    cases.append(case)
+    cases[KIND_OF[name]].append(case)
 
 
 def weights():
@@ -165,8 +180,70 @@ for c, h, w in [(1, 5, 5), (3, 6, 9), (1, 8, 3)]:
     record("solarize", {"image": unit}, V.solarize(unit, 0.6), {"threshold": 0.6})
     record("auto_contrast", {"image": unit}, V.autocontrast(unit))
     record("equalize", {"image": unit}, V.equalize(image).double() / 255)
-    record("posterize", {"image": unit}, V.posterize(image, 3).double() / 255, {"bits": 3})
+    for bits in (1, 3, 8):
+        record("posterize", {"image": unit}, v2.functional.posterize(unit, bits), {"bits": bits})
     record("flip_horizontal", {"image": unit}, V.hflip(unit))
     record("flip_vertical", {"image": unit}, V.vflip(unit))
 
-print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
+# The image mixers of torchvision pair each row with the one before it.
+for n, c, h, w, k in [(2, 1, 4, 5, 2), (5, 3, 7, 6, 3), (1, 2, 3, 3, 4), (6, 1, 9, 10, 10)]:
+    images, labels = draw(n, c, h, w), torch.tensor(rng.integers(k, size=n))
+    targets = F.one_hot(labels, k).double()
+    partners = [(row - 1) % n for row in range(n)]
+    for lam in (0.0, 0.3, 0.85, 1.0):
+        mixer = v2.MixUp(num_classes=k)
+        params = {"labels": labels, "batch_size": n, "lam": lam}
+        both = torch.cat([mixer.transform(images, params).flatten(), mixer.transform(labels, params).flatten()])
+        record("mixup", {"images": images, "targets": targets}, both, {"lambda": lam, "partners": partners})
+    for seed, lam in enumerate((0.0, 0.2, 0.5, 0.95)):
+        mixer = v2.CutMix(num_classes=k)
+
+        class Fixed:
+            def sample(self, _):
+                return lam
+
+        mixer._dist = Fixed()
+        torch.manual_seed(seed)
+        x, y = int(torch.randint(w, size=(1,))), int(torch.randint(h, size=(1,)))
+        torch.manual_seed(seed)
+        params = mixer.make_params([images])
+        params |= {"labels": labels, "batch_size": n}
+        both = torch.cat([mixer.transform(images, params).flatten(), mixer.transform(labels, params).flatten()])
+        record("cutmix", {"images": images, "targets": targets}, both,
+               {"lambda": lam, "x": x, "y": y, "partners": partners})
+
+for n, k in [(3, 4), (1, 7)]:
+    h = draw(n, k).requires_grad_()
+    record("activity", {"hidden": h}, 0.3 * h.square().sum() / n, {"strength": 0.3, "l1": 0}, ["hidden"])
+    record("activity", {"hidden": h}, 0.3 * h.abs().sum() / n, {"strength": 0.3, "l1": 1}, ["hidden"])
+
+
+def statistics(name, args, shape, y, unit, normal=False):
+    """Share kept, mean and variance of a draw; `unit` elements are dropped together."""
+    y = y.double().reshape(-1, unit).numpy()
+    found = {}
+    for what, each in [("kept", (y != 0).astype(float)), ("mean", y), ("variance", (y - y.mean()) ** 2)]:
+        if normal and what == "kept":
+            continue
+        means = each.mean(1)
+        found[what] = [float(f"{v:.10g}") for v in (means.mean(), means.std() / math.sqrt(len(means)))]
+    cases["dropout"].append({"name": name, "args": args, "shape": shape,
+                             "input": "normal" if normal else "ones", "statistics": found})
+
+
+torch.manual_seed(1)
+for p in (0.1, 0.5, 0.9):
+    statistics("inverted", {"prob": p}, [1000, 1000], F.dropout(torch.ones(1000, 1000), p, True), 1)
+    statistics("spatial", {"prob": p}, [500, 200, 2, 3], F.dropout2d(torch.ones(500, 200, 2, 3), p, True), 6)
+    path = torchvision.ops.stochastic_depth(torch.ones(200_000, 3), p, "row", True)
+    statistics("drop_path", {"prob": p}, [200_000, 3], path, 3)
+    statistics("alpha", {"prob": p}, [1_000_000], F.alpha_dropout(torch.randn(1_000_000), p, True), 1, normal=True)
+    noise = 1 + math.sqrt(p / (1 - p)) * torch.randn(1_000_000)
+    statistics("gaussian", {"prob": p}, [1_000_000], noise, 1, normal=True)
+    cases["dropout"][-1]["input"] = "ones"
+for p, size in [(0.1, 3), (0.3, 5), (0.2, 7), (0.05, 1)]:
+    maps = torchvision.ops.drop_block2d(torch.ones(500, 20, 14, 14), p, size, training=True)
+    statistics("drop_block", {"prob": p, "block_size": size}, [500, 20, 14, 14], maps, 196)
+
+lists = [f'"{kind}": [\n' + ",\n".join(json.dumps(case) for case in group) + "\n]" for kind, group in cases.items()]
+print("{" + ",\n".join(lists) + "}")
