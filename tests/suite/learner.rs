@@ -1,7 +1,7 @@
 //! The pieces inside burn-train's Learner, compared with the same steps in a loop written by hand.
 
 use crate::net::{Net, data};
-use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
@@ -14,6 +14,7 @@ use burn::train::{
 };
 use firebrick::optim::schedule::CosineConfig;
 use firebrick::prelude::*;
+use firebrick::split::{KFold, Loaders, Rows as SplitRows, Splitter, Subset};
 use firebrick::stabilize::{ClipGlobalNorm, Guard, SkipNonFinite, Verdict};
 use std::sync::{Arc, Mutex};
 
@@ -126,7 +127,8 @@ fn guards_optimizer_and_schedule_work_inside_the_learner() {
         .launch(learner);
     assert!(result.error.is_none());
 
-    let by_hand = by_hand(&data(ROWS, &device), &device);
+    let in_order = vec![(0..ROWS as u32).collect(); EPOCHS];
+    let by_hand = by_hand(&data(ROWS, &device), &device, &in_order);
     assert_eq!(result.model.net.weights(), by_hand.0, "same steps, same bits");
     assert_eq!(*norms.lock().expect("training is over"), by_hand.1);
     assert!(by_hand.1.iter().any(|&norm| norm > 0.5), "some steps were clipped");
@@ -136,13 +138,46 @@ fn guards_optimizer_and_schedule_work_inside_the_learner() {
     assert_eq!(history.records.last().map(|record| record.epoch), Some(EPOCHS));
 }
 
-fn by_hand(data: &Labelled<2>, device: &Device) -> (Vec<f64>, Vec<f64>) {
+/// Views of a fold over burn's data set, shuffled anew for each epoch by the pinned generator.
+#[test]
+fn folds_and_pinned_epochs_work_inside_the_learner() {
+    let device = Device::flex().autodiff();
+    let folder = tempfile::tempdir().expect("a folder for the run");
+    let rows = Arc::new(InMemDataset::new((0..ROWS as u32).collect()));
+    let folds = KFold::new(4).with_shuffle(Seed(3)).split(&SplitRows::new(ROWS)).expect("splits");
+    let (fold, seed) = (1, Seed(8));
+    let batcher = Rows(data(ROWS, &Device::flex()));
+    let loaders =
+        Loaders::of_split(&rows, &folds, fold, batcher, BATCH, seed).expect("the rows exist");
+    let train: Arc<dyn DataLoader<Labelled<2>>> =
+        Arc::new(loaders.train.into_inner().with_device(device.clone()));
+    let valid: Arc<dyn DataLoader<Labelled<2>>> =
+        Arc::new(loaders.validation.into_inner().with_device(Device::flex()));
+    let learner =
+        Learner::new(Guarded::new(&device), optimizer(), schedule().init().expect("valid"));
+    let result = SupervisedTraining::new(folder.path(), train, valid)
+        .metrics((LossMetric::new(),))
+        .num_epochs(EPOCHS)
+        .with_application_logger(None)
+        .launch(learner);
+    assert!(result.error.is_none());
+
+    // Every epoch takes the training rows of the fold, in an order that seed and epoch alone decide.
+    let part = Subset::new(rows, folds.train(fold).expect("exists")).expect("the rows exist");
+    let epochs: Vec<Vec<u32>> =
+        (0..EPOCHS as u64).map(|epoch| part.shuffled(seed, epoch).row_numbers().to_vec()).collect();
+    assert!(epochs[0] != epochs[1] && epochs[0].len() == ROWS - ROWS / 4);
+    let (weights, _) = by_hand(&data(ROWS, &device), &device, &epochs);
+    assert_eq!(result.model.net.weights(), weights, "same rows in the same order, same bits");
+}
+
+/// The same steps, epoch by epoch in the given order of rows.
+fn by_hand(data: &Labelled<2>, device: &Device, epochs: &[Vec<u32>]) -> (Vec<f64>, Vec<f64>) {
     let (mut model, mut optimizer, mut norms) = (Guarded::new(device), optimizer(), Vec::new());
     let schedule = schedule().build().expect("valid");
     let mut guards = model.guards.lock().expect("one thread").clone();
-    for step in 0..(EPOCHS * ROWS / BATCH) {
-        let start = (step * BATCH % ROWS) as u32;
-        let batch = data.select(&(start..start + BATCH as u32).collect::<Vec<_>>());
+    for (step, rows) in epochs.iter().flat_map(|rows| rows.chunks(BATCH)).enumerate() {
+        let batch = data.select(rows);
         let mut gradients = GradientsParams::from_grads(model.net.loss(batch).backward(), &model);
         assert_eq!(guards.before_step(&model, &mut gradients, 0.0), Verdict::Proceed);
         norms.extend(guards.1.last_norm());

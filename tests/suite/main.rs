@@ -5,3 +5,7 @@
 mod backends;
 mod learner;
 mod net;
+mod places;
+mod regularize;
+#[cfg(feature = "remote")]
+mod remote;
