@@ -3,24 +3,20 @@
 //! `cargo run --bin digits` needs no argument; `--help` lists them all.
 
 mod candidate;
-mod data;
-mod failure;
 mod model;
 mod print;
-mod progress;
 mod report;
 mod run;
 mod summary;
 mod training;
 
-use crate::data::Data;
-use crate::failure::Failure;
 use crate::run::Request;
 use clap::Parser;
-use clap::error::ErrorKind;
 use firebrick::backend::{ENVIRONMENT_VARIABLE, capability_table};
 use firebrick::prelude::DeviceSpec;
-use std::io::Write;
+use firebrick_examples::data::Data;
+use firebrick_examples::failure::Failure;
+use firebrick_examples::output::{Target, end, say, usage};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,26 +62,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let result = Cli::try_parse().map_or_else(usage, |cli| start(&cli));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // A closed stream must not turn the error into a panic.
-            let _ = writeln!(std::io::stderr(), "error: {failure}");
-            ExitCode::from(failure.exit_code())
-        }
-    }
-}
-
-/// Help and version are no errors; of an error the first line says all.
-fn usage(error: clap::Error) -> Result<(), Failure> {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = error.print();
-        return Ok(());
-    }
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    Err(Failure::input(line.trim_start_matches("error: ")))
+    end(Cli::try_parse().map_or_else(usage, |cli| start(&cli)))
 }
 
 fn start(cli: &Cli) -> Result<(), Failure> {
@@ -152,44 +129,6 @@ fn folder(cli: &Cli, backend: &DeviceSpec) -> PathBuf {
         name.push_str(&format!("-{}", stem.to_string_lossy()));
     }
     Path::new("runs").join("digits").join(name)
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
-        _ => Ok(()),
-    }
-}
-
-/// A file that is written whole at the end, checked for being writable before any work starts.
-struct Target {
-    path: PathBuf,
-    scratch: PathBuf,
-}
-
-impl Target {
-    fn new(path: &Path) -> Result<Self, Failure> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        let scratch = path.with_file_name(name);
-        let check = || {
-            if path.is_dir() {
-                return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory));
-            }
-            std::fs::write(&scratch, "")?;
-            std::fs::remove_file(&scratch)
-        };
-        check().map_err(|error| Failure::file(path, &error))?;
-        Ok(Self { path: path.to_owned(), scratch })
-    }
-
-    fn write(&self, text: &str) -> Result<(), Failure> {
-        let write = std::fs::write(&self.scratch, text);
-        write
-            .and_then(|()| std::fs::rename(&self.scratch, &self.path))
-            .map_err(|error| Failure::file(&self.path, &error))
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,19 @@
 //! The report: one HTML file with its figures inside, for a phone or a wide screen, light or dark, without
 //! network and without scripts.
 
-mod chart;
 mod figures;
 
 use crate::summary::{CandidateSummary, Summary};
-use chart::escape;
 use firebrick::diagnose::FindingKind;
 use firebrick::select::Spread;
+use firebrick_examples::chart::escape;
+use firebrick_examples::page::{page, percent, points, rate, section, table, tile};
 use std::fmt::Write;
-
-const STYLE: &str = include_str!("report/page.css");
 
 /// The whole page. Text that comes from data is escaped; numbers that are not finite are left out of figures.
 pub(crate) fn html(summary: &Summary) -> String {
     let data = &summary.data;
-    let title = escape(&data.name);
+    let title = &data.name;
     let seed = summary.seed;
     let body = [
         head(summary),
@@ -26,45 +24,7 @@ pub(crate) fn html(summary: &Summary) -> String {
         section("Where the numbers come from", &origin(summary)),
     ]
     .concat();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}, seed {seed}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
-    )
-}
-
-/// A share in percent.
-fn percent(share: f64) -> String {
-    format!("{}\u{a0}%", rate(share))
-}
-
-/// A share in percent without the sign, for what stands beside one that has it.
-fn rate(share: f64) -> String {
-    if share.is_finite() { format!("{:.2}", 100.0 * share) } else { "not a number".into() }
-}
-
-/// A difference of two shares in percentage points, with its sign.
-fn points(difference: f64) -> String {
-    if !difference.is_finite() {
-        return "not a number".into();
-    }
-    let value = 100.0 * difference;
-    // Minus zero would read as a loss.
-    let value = if value.abs() < 0.005 { 0.0 } else { value };
-    format!("{value:+.2}").replace('-', "\u{2212}")
-}
-
-fn section(title: &str, body: &str) -> String {
-    format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")
-}
-
-fn tile(class: &str, name: &str, value: &str, note: &str) -> String {
-    let (name, value, note) = (escape(name), escape(value), escape(note));
-    format!(
-        "<div class=\"tile{class}\"><span>{name}</span><b>{value}</b><small>{note}</small></div>\n"
-    )
+    page(&format!("{title}, seed {seed}"), &body)
 }
 
 fn head(summary: &Summary) -> String {
@@ -141,15 +101,6 @@ fn diagnosis(summary: &Summary) -> String {
         );
     }
     list + "</div>\n"
-}
-
-/// A table that scrolls by itself where the screen is narrow.
-fn table(label: &str, heads: &[&str], rows: &str) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
-    format!(
-        "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table>\n<thead><tr>{heads}</tr></thead>\n\
-         <tbody>\n{rows}</tbody></table></div>\n"
-    )
 }
 
 fn errors(summary: &Summary) -> String {

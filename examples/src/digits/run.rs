@@ -1,10 +1,7 @@
 //! The main job: split, seal, choose, train, open once, say what was seen.
 
 use crate::candidate::Candidate;
-use crate::data::Data;
-use crate::failure::Failure;
 use crate::model::Net;
-use crate::progress::Show;
 use crate::summary::{CandidateSummary, DataSummary, Gaps, OpeningSummary, Summary, TestSummary};
 use crate::training::{Length, Plan, failure};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -20,6 +17,9 @@ use firebrick::split::{
     StratifiedKFold, TestReport,
 };
 use firebrick::train::{Fitted, Outcome};
+use firebrick_examples::data::Data;
+use firebrick_examples::failure::Failure;
+use firebrick_examples::progress::Show;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,7 +1,6 @@
 //! How a candidate is trained: in a fold, and once more when it was chosen.
 
 use crate::candidate::{Candidate, Rule};
-use crate::data::Data;
 use crate::model::Net;
 use burn::tensor::Device;
 use firebrick::core::ConfigError;
@@ -9,6 +8,7 @@ use firebrick::optim::schedule::{LinearWarmupConfig, SequentialConfig};
 use firebrick::optim::{AdamConfig, FusedOptimizer, SgdConfig};
 use firebrick::prelude::*;
 use firebrick::train::{Batches, Fitted, Outcome};
+use firebrick_examples::data::Data;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

@@ -1,7 +1,10 @@
-//! Draws how the optimizers walk on four surfaces, and every schedule, as one page; prints the steps each needs.
+//! Draws how the optimizers walk on four surfaces, and writes the catalog of every optimizer and schedule; prints the
+//! steps each walk needs.
 //!
-//! `cargo run --bin gallery` writes `runs/gallery.html`, which holds all it needs: no network, light and dark, any width.
+//! `cargo run --bin gallery` writes `runs/gallery.html` and `runs/catalog.html`, which hold all they need: no network, light
+//! and dark, any width.
 
+mod catalog;
 mod page;
 mod plot;
 mod runs;
@@ -19,13 +22,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Draws how the optimizers walk on four surfaces, and every schedule.
+/// Draws how the optimizers walk on four surfaces, and writes the catalog of every optimizer and schedule.
 #[derive(Debug, Parser)]
 #[command(name = "gallery", version)]
 struct Arguments {
-    /// File to write the page to.
+    /// File to write the walks to.
     #[arg(long, default_value = "runs/gallery.html")]
     out: PathBuf,
+    /// File to write the catalog to.
+    #[arg(long, default_value = "runs/catalog.html")]
+    catalog: PathBuf,
 }
 
 /// Why there is no gallery.
@@ -56,17 +62,21 @@ fn draw(arguments: &Arguments) -> Result<(), Failure> {
     for surface in SURFACES {
         walked.push((surface, runs::walk_all(surface)?));
     }
-    let html = page::render(&walked, &schedules::curves()?);
-    let path = &arguments.out;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, html));
-    written.map_err(|source| Failure::Write { path: path.clone(), source })?;
+    write(&arguments.out, &page::render(&walked))?;
+    write(&arguments.catalog, &catalog::render(&schedules::curves()?))?;
     let mut out = std::io::stdout().lock();
     for (surface, runs) in &walked {
         print_table(&mut out, surface, runs)?;
     }
-    writeln!(out, "Drawn in {}", path.display())?;
+    writeln!(out, "Drawn in {}", arguments.out.display())?;
+    writeln!(out, "Every optimizer and schedule: {}", arguments.catalog.display())?;
     Ok(())
+}
+
+fn write(path: &Path, html: &str) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, html));
+    written.map_err(|source| Failure::Write { path: path.to_owned(), source })
 }
 
 fn print_table(

@@ -1,8 +1,7 @@
-//! The page: one HTML file with its style and its drawings inside.
+//! The page of walks: one HTML file with its style and its drawings inside.
 
 use crate::plot::Frame;
 use crate::runs::Walked;
-use crate::schedules::{Curve, STEPS};
 use crate::surface::{Goal, Surface};
 use std::fmt::Write;
 
@@ -27,18 +26,26 @@ svg{display:block;width:100%;height:auto;margin-bottom:.4rem}
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;font-size:.9rem}.key i{display:inline-block;width:1.2em;height:.25em;margin-right:.4em;vertical-align:middle;background:currentColor}
 .key span span{color:var(--ink)}
 table{border-collapse:collapse;font-size:.9rem}.scroll{overflow-x:auto}
+article{margin:1rem 0;padding:.8rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:.4rem}
+article h3{margin:0 0 .2rem;font-size:1.05rem}article p{margin:.3rem 0}article h3 code{margin-left:.5rem;font-weight:normal;color:var(--soft)}
+.facts{font-size:.9rem;color:var(--soft)}.facts b{color:var(--ink);font-weight:600}
+details{font-size:.9rem}summary{cursor:pointer}nav{columns:12rem;font-size:.95rem}nav a{display:block}a{color:var(--c0)}
+code{font-family:ui-monospace,monospace;font-size:.92em}
 th,td{padding:.25rem .7rem;text-align:left;border-bottom:1px solid var(--line)}td.n{text-align:right;font-variant-numeric:tabular-nums}
 ";
 
-/// The whole page.
-pub(crate) fn render(walked: &[(&Surface, Vec<Walked>)], curves: &[Curve]) -> String {
-    let mut page = String::from(
+/// The start of a page, up to its heading.
+pub(crate) fn head(title: &str, heading: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>Gallery of optimizers and schedules</title>\n",
-    );
-    page.push_str("<style>");
-    page.push_str(STYLE);
-    page.push_str("</style></head><body>\n<h1>How the optimizers walk</h1>\n");
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
+    )
+}
+
+/// The whole page.
+pub(crate) fn render(walked: &[(&Surface, Vec<Walked>)]) -> String {
+    let mut page = head("Gallery of optimizers", "How the optimizers walk");
     page.push_str(
         "<p>Each picture is one walk over the contour lines of a function, from the ring to the cross. \
          The steps are those after which the value first comes within 0.001 of the least one. \
@@ -47,7 +54,6 @@ pub(crate) fn render(walked: &[(&Surface, Vec<Walked>)], curves: &[Curve]) -> St
     for (surface, runs) in walked {
         section(&mut page, surface, runs);
     }
-    schedules(&mut page, curves);
     page.push_str("</body></html>\n");
     page
 }
@@ -180,39 +186,26 @@ fn steps_table(page: &mut String, runs: &[Walked]) {
     page.push_str("</table></div>\n");
 }
 
-fn schedules(page: &mut String, curves: &[Curve]) {
-    let _ = write!(
-        page,
-        "<section id=\"schedules\"><h2>Learning-rate schedules</h2>\n\
-         <p>The rate of update k over {STEPS} updates, each on its own scale from 0 to its largest rate.</p>\n<div class=\"grid\">\n"
-    );
-    let (width, height) = (300.0, 130.0);
-    for Curve { card, config, rates } in curves {
-        let top = rates.iter().fold(0.0f64, |top, &rate| top.max(rate));
-        let frame = Frame { window: [0.0, STEPS as f64, -0.04 * top, 1.06 * top], width, height };
-        let points: Vec<[f64; 2]> =
-            rates.iter().enumerate().map(|(k, &rate)| [k as f64, rate]).collect();
-        let [_, zero] = frame.place([0.0, 0.0]);
-        let _ = writeln!(
-            page,
-            "<figure><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\"><path class=\"axis\" d=\"M0 {zero:.1}H{width}\"/>\
-             <path class=\"walk\" style=\"stroke:var(--c0)\" d=\"{}\"/></svg>\
-             <figcaption><b>{name}</b><span class=\"formula\">{}</span><br>Good for {}. Largest rate {top:.4}; \
-             from {:.4} at 0 to {:.4} at {STEPS}.<br><span class=\"formula\">{}</span></figcaption></figure>",
-            frame.line(&points),
-            escape(card.formula),
-            card.when,
-            rates.first().copied().unwrap_or(0.0),
-            rates.last().copied().unwrap_or(0.0),
-            escape(&config.to_string().replace(',', ", ")),
-            name = card.name,
-        );
-    }
-    page.push_str("</div></section>\n");
+/// Text as HTML.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// Checks that every element is closed, that nothing comes from elsewhere, and that no number is nonsense.
+#[cfg(test)]
+pub(crate) fn is_whole(page: &str) {
+    for tag in
+        ["svg", "figure", "section", "article", "g", "div", "table", "tr", "td", "details", "p"]
+    {
+        let open =
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(open, page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+    for external in ["http:", "https:", "src=", "@import", "url(\"", "<script"] {
+        assert!(!page.contains(external), "{external}");
+    }
+    assert!(!page.contains("NaN") && !page.contains("inf "));
+    assert!(page.len() < 800_000, "{} bytes", page.len());
 }
 
 #[cfg(test)]
@@ -226,20 +219,10 @@ mod tests {
             .iter()
             .map(|surface| (surface, crate::runs::walk_all(surface).expect("valid")))
             .collect();
-        let curves = crate::schedules::curves().expect("valid");
-        let page = render(&walked, &curves);
+        let page = render(&walked);
         let figures: usize = walked.iter().map(|(_, runs)| runs.len() + 1).sum();
         // The saddle has no chart of the value.
-        assert_eq!(page.matches("<figure").count(), figures - 1 + curves.len());
-        for tag in ["svg", "figure", "section", "g", "div", "table"] {
-            let open = page.matches(&format!("<{tag}>")).count()
-                + page.matches(&format!("<{tag} ")).count();
-            assert_eq!(open, page.matches(&format!("</{tag}>")).count(), "{tag}");
-        }
-        for external in ["http:", "https:", "src=", "@import", "url(\"", "<script"] {
-            assert!(!page.contains(external), "{external}");
-        }
-        assert!(!page.contains("NaN") && !page.contains("inf "));
-        assert!(page.len() < 800_000, "{} bytes", page.len());
+        assert_eq!(page.matches("<figure").count(), figures - 1);
+        is_whole(&page);
     }
 }

@@ -1,36 +1,14 @@
 //! The figures of the report, each a function from the summary to a `<figure>`.
 
-use super::chart::{Chart, Scale, Unit, WIDTH, escape, svg};
-use super::{percent, rate};
 use crate::summary::{CandidateSummary, Summary};
 use firebrick::core::{History, names};
 use firebrick::select::Spread;
+use firebrick_examples::chart::{Chart, Scale, Unit, WIDTH, svg};
+use firebrick_examples::page::{figure, legend, percent, rate};
 use std::fmt::Write;
 
 const TRAIN: (&str, &str) = ("train", "training rows");
 const HELD: (&str, &str) = ("held", "validation rows");
-
-/// Title, caption, legend and drawing.
-fn figure(title: &str, caption: &str, legend: &str, drawing: &str) -> String {
-    let (title, caption) = (escape(title), escape(caption));
-    format!(
-        "<figure><h3>{title}</h3><figcaption>{caption}</figcaption>{legend}{drawing}</figure>\n"
-    )
-}
-
-/// A list of (class, name) with a sample of each line.
-fn legend<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut list = String::from("<ul class=\"legend\">");
-    for (class, name) in entries {
-        let (name, dash) = (escape(name), if class == "train" { " dash" } else { "" });
-        let _ = write!(
-            list,
-            "<li><svg viewBox=\"0 0 26 12\" aria-hidden=\"true\"><path class=\"line {class}{dash}\" \
-             d=\"M1 6H25\"/></svg>{name}</li>"
-        );
-    }
-    list + "</ul>"
-}
 
 fn empty(title: &str, why: &str) -> String {
     figure(title, why, "", "")

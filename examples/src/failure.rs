@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Why the program ends without a result.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Something the user gave cannot be used: exit code 2.
     #[error("{0}")]
     Input(String),
@@ -22,24 +22,34 @@ pub(crate) enum Failure {
     #[error(
         "interrupted after {finished} of {total} trainings; the same command with --resume goes on"
     )]
-    Interrupted { finished: usize, total: usize },
+    Interrupted {
+        /// Trainings that are kept.
+        finished: usize,
+        /// All of them.
+        total: usize,
+    },
 }
 
 impl Failure {
-    pub(crate) fn run(message: impl Display) -> Self {
+    /// The work itself failed, for this reason.
+    pub fn run(message: impl Display) -> Self {
         Self::Run(one_line(message))
     }
 
-    pub(crate) fn input(message: impl Display) -> Self {
+    /// What the user gave cannot be used, for this reason.
+    pub fn input(message: impl Display) -> Self {
         Self::Input(one_line(message))
     }
 
     /// A file or folder that the user named and that cannot be used.
-    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+    #[must_use]
+    pub fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::Input(one_line(format_args!("{}: {error}", path.display())))
     }
 
-    pub(crate) fn exit_code(&self) -> u8 {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Input(_) => 2,
             Self::Run(_) => 1,

@@ -7,14 +7,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// 1,797 images of 8x8 pixels; origin and licence stand beside the file.
-const DIGITS: &[u8] = include_bytes!("../../data/optdigits-1797.csv.gz");
+const DIGITS: &[u8] = include_bytes!("../data/optdigits-1797.csv.gz");
 
 /// Labels are the digits.
 const MAX_CLASSES: u32 = 10;
 
 /// Why a data file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DataError {
+#[expect(missing_docs, reason = "the messages say what each is; rows and columns count from 1")]
+pub enum DataError {
     #[error("{path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{name} has no row")]
@@ -35,20 +36,23 @@ pub(crate) enum DataError {
 
 /// Labelled rows of numbers.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Data {
+pub struct Data {
     /// Row after row.
-    pub(crate) features: Vec<f32>,
+    pub features: Vec<f32>,
     /// Numbers in a row.
-    pub(crate) width: usize,
+    pub width: usize,
     /// Class of each row, from 0.
-    pub(crate) labels: Vec<u32>,
+    pub labels: Vec<u32>,
     /// Largest label and 1.
-    pub(crate) classes: usize,
+    pub classes: usize,
 }
 
 impl Data {
     /// The digits in the binary, or the rows of the CSV file at `path` (plain or gzip).
-    pub(crate) fn load(path: Option<&Path>) -> Result<Self, DataError> {
+    ///
+    /// # Errors
+    /// When the file cannot be read or a row cannot be used.
+    pub fn load(path: Option<&Path>) -> Result<Self, DataError> {
         let (name, bytes) = match path {
             None => ("the embedded data".to_owned(), DIGITS.to_vec()),
             Some(path) => {
@@ -115,8 +119,15 @@ impl Data {
     }
 
     /// Number of rows.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
     }
 
     /// The numbers of a row.
@@ -125,7 +136,8 @@ impl Data {
     }
 
     /// A copy of these rows, in this order.
-    pub(crate) fn select(&self, rows: &[u32]) -> Self {
+    #[must_use]
+    pub fn select(&self, rows: &[u32]) -> Self {
         Self {
             features: rows.iter().flat_map(|&row| self.row(row as usize)).copied().collect(),
             width: self.width,
@@ -135,14 +147,16 @@ impl Data {
     }
 
     /// The rows of `self`, then those of `other`.
-    pub(crate) fn join(mut self, other: Self) -> Self {
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
         self.features.extend(other.features);
         self.labels.extend(other.labels);
         self
     }
 
     /// The rows as tensors on `device`, their numbers divided by `scale`.
-    pub(crate) fn tensors(&self, scale: f32, device: &Device) -> Labelled<2> {
+    #[must_use]
+    pub fn tensors(&self, scale: f32, device: &Device) -> Labelled<2> {
         let scaled: Vec<f32> = self.features.iter().map(|value| value / scale).collect();
         let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
         Labelled {
@@ -152,7 +166,8 @@ impl Data {
     }
 
     /// The largest magnitude in the rows, by which a model that is trained on them divides its input.
-    pub(crate) fn scale(&self) -> f32 {
+    #[must_use]
+    pub fn scale(&self) -> f32 {
         let largest = self.features.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         if largest > 0.0 { largest } else { 1.0 }
     }

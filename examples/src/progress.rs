@@ -6,10 +6,13 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Shows finished folds on the standard error stream, so that the result alone is on the standard output.
-pub(crate) struct Show(Option<ProgressBar>);
+#[derive(Debug)]
+pub struct Show(Option<ProgressBar>);
 
 impl Show {
-    pub(crate) fn new(total: usize) -> Self {
+    /// Of `total` trainings nothing is done.
+    #[must_use]
+    pub fn new(total: usize) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
@@ -21,7 +24,8 @@ impl Show {
         Self(Some(bar))
     }
 
-    pub(crate) fn fold(&self, progress: &Progress<'_>) {
+    /// One more training has ended.
+    pub fn fold(&self, progress: &Progress<'_>) {
         let remaining = progress.remaining.unwrap_or(Duration::ZERO).as_secs_f64();
         let result = match progress.outcome {
             Outcome::Done(score) => format!("validation error {:.4}", score.validation_error),
@@ -45,7 +49,8 @@ impl Show {
         }
     }
 
-    pub(crate) fn finish(&self) {
+    /// Takes the bar away.
+    pub fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }

@@ -3,11 +3,13 @@
 
 use std::fmt::Write;
 
-pub(super) const WIDTH: f64 = 360.0;
+/// Width of every view box.
+pub const WIDTH: f64 = 360.0;
 const RIGHT: f64 = WIDTH - 14.0;
 
 /// Text that is safe between tags and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -24,15 +26,19 @@ pub(super) fn escape(text: &str) -> String {
 
 /// How numbers are written at an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Unit {
+pub enum Unit {
+    /// As it is.
     Plain,
+    /// A share as a percentage.
     Percent,
     /// 1500 as 1.5k.
     Count,
 }
 
 impl Unit {
-    pub(super) fn write(self, value: f64) -> String {
+    /// The number as text.
+    #[must_use]
+    pub fn write(self, value: f64) -> String {
         match self {
             Self::Percent => format!("{} %", short(100.0 * value)),
             Self::Count if value >= 1e6 => format!("{}M", short(value / 1e6)),
@@ -55,7 +61,7 @@ fn short(value: f64) -> String {
 
 /// From data to coordinates, linear or logarithmic.
 #[derive(Debug, Clone)]
-pub(super) struct Scale {
+pub struct Scale {
     low: f64,
     high: f64,
     log: bool,
@@ -65,7 +71,8 @@ pub(super) struct Scale {
 
 impl Scale {
     /// From 0 (or the smallest value, if that is below) to a little above the largest.
-    pub(super) fn linear(values: impl Iterator<Item = f64>) -> Self {
+    #[must_use]
+    pub fn linear(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values).unwrap_or((0.0, 1.0));
         let low = low.min(0.0);
         let high = if high > low { high } else { low + 1.0 };
@@ -73,7 +80,8 @@ impl Scale {
     }
 
     /// Exactly from `low` to `high`.
-    pub(super) fn exact(low: f64, high: f64) -> Self {
+    #[must_use]
+    pub fn exact(low: f64, high: f64) -> Self {
         Self {
             low,
             high: if high > low { high } else { low + 1.0 },
@@ -84,7 +92,8 @@ impl Scale {
     }
 
     /// Over the positive values, a tenth of a decade wider at both ends at least.
-    pub(super) fn log(values: impl Iterator<Item = f64>) -> Self {
+    #[must_use]
+    pub fn log(values: impl Iterator<Item = f64>) -> Self {
         let positive = values.filter(|value| *value > 0.0).map(f64::log10);
         let (low, high) = bounds(positive).unwrap_or((0.0, 1.0));
         let more = (0.05 * (high - low)).max(0.1);
@@ -97,14 +106,16 @@ impl Scale {
     }
 
     /// The coordinate; none for what cannot be drawn.
-    pub(super) fn at(&self, value: f64) -> Option<f64> {
+    #[must_use]
+    pub fn at(&self, value: f64) -> Option<f64> {
         let value = if self.log { value.log10() } else { value };
         let share = (value - self.low) / (self.high - self.low);
         share.is_finite().then(|| self.from + share.clamp(0.0, 1.0) * (self.to - self.from))
     }
 
     /// Round values inside, some four of them.
-    pub(super) fn ticks(&self) -> Vec<f64> {
+    #[must_use]
+    pub fn ticks(&self) -> Vec<f64> {
         if self.log {
             return self.log_ticks();
         }
@@ -154,9 +165,12 @@ fn nice(step: f64) -> f64 {
 }
 
 /// An SVG under construction.
-pub(super) struct Chart {
-    pub(super) x: Scale,
-    pub(super) y: Scale,
+#[derive(Debug)]
+pub struct Chart {
+    /// Along.
+    pub x: Scale,
+    /// Upwards.
+    pub y: Scale,
     top: f64,
     bottom: f64,
     left: f64,
@@ -165,7 +179,8 @@ pub(super) struct Chart {
 
 impl Chart {
     /// Axes with grid lines and names; the y axis's name stands above it.
-    pub(super) fn new(height: f64, x: (Scale, Unit, &str), y: (Scale, Unit, &str)) -> Self {
+    #[must_use]
+    pub fn new(height: f64, x: (Scale, Unit, &str), y: (Scale, Unit, &str)) -> Self {
         let (top, bottom, left) = (22.0, height - 36.0, 46.0);
         let mut chart = Self {
             x: x.0.onto(left, RIGHT),
@@ -186,7 +201,8 @@ impl Chart {
     }
 
     /// Only an x axis, with room for `rows` rows of `row` above it.
-    pub(super) fn rows(rows: usize, row: f64, x: (Scale, Unit, &str)) -> Self {
+    #[must_use]
+    pub fn rows(rows: usize, row: f64, x: (Scale, Unit, &str)) -> Self {
         let (top, left) = (2.0, 8.0);
         let bottom = top + rows as f64 * row;
         let mut chart = Self {
@@ -219,7 +235,8 @@ impl Chart {
         self.text("", "middle", ((self.left + RIGHT) / 2.0, self.bottom + 31.0), name);
     }
 
-    pub(super) fn raw(&mut self, arguments: std::fmt::Arguments<'_>) {
+    /// Adds elements as they are.
+    pub fn raw(&mut self, arguments: std::fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
         let _ = self.body.write_fmt(arguments);
     }
@@ -232,7 +249,7 @@ impl Chart {
     }
 
     /// `text` is escaped.
-    pub(super) fn text(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
+    pub fn text(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
         let text = escape(text);
         self.raw(format_args!(
             "<text class=\"{class}\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
@@ -240,7 +257,7 @@ impl Chart {
     }
 
     /// A line through the points that can be drawn; it breaks where one cannot.
-    pub(super) fn line(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
+    pub fn line(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
         let mut path = String::new();
         let mut open = false;
         let mut alone: Vec<(f64, f64)> = Vec::new();
@@ -262,7 +279,7 @@ impl Chart {
     }
 
     /// The area between two values at each x.
-    pub(super) fn band(&mut self, class: &str, points: &[(f64, f64, f64)]) {
+    pub fn band(&mut self, class: &str, points: &[(f64, f64, f64)]) {
         let upper = points.iter().filter_map(|p| self.x.at(p.0).zip(self.y.at(p.2)));
         let lower = points.iter().rev().filter_map(|p| self.x.at(p.0).zip(self.y.at(p.1)));
         let mut path = String::new();
@@ -281,7 +298,7 @@ impl Chart {
     }
 
     /// A dot for training rows, a diamond for held-out ones: told apart without colour.
-    pub(super) fn mark(&mut self, class: &str, x: f64, y: f64) {
+    pub fn mark(&mut self, class: &str, x: f64, y: f64) {
         let Some((x, y)) = self.x.at(x).zip(self.y.at(y)) else { return };
         if class == "held" {
             self.raw(format_args!(
@@ -294,14 +311,7 @@ impl Chart {
     }
 
     /// From `low` to `high` along one axis, at `other` of the other.
-    pub(super) fn error_bar(
-        &mut self,
-        class: &str,
-        upright: bool,
-        other: f64,
-        low: f64,
-        high: f64,
-    ) {
+    pub fn error_bar(&mut self, class: &str, upright: bool, other: f64, low: f64, high: f64) {
         let (along, across) = if upright { (&self.y, &self.x) } else { (&self.x, &self.y) };
         let (Some(low), Some(high), Some(at)) = (along.at(low), along.at(high), across.at(other))
         else {
@@ -323,13 +333,15 @@ impl Chart {
     }
 
     /// The whole element, named and described for those who do not see it.
-    pub(super) fn finish(self, id: &str, title: &str, description: &str) -> String {
+    #[must_use]
+    pub fn finish(self, id: &str, title: &str, description: &str) -> String {
         svg(id, self.bottom + 38.0, title, description, &self.body)
     }
 }
 
 /// An SVG of the common width around `body`.
-pub(super) fn svg(id: &str, height: f64, title: &str, description: &str, body: &str) -> String {
+#[must_use]
+pub fn svg(id: &str, height: f64, title: &str, description: &str, body: &str) -> String {
     let (title, description) = (escape(title), escape(description));
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\

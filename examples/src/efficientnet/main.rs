@@ -1,0 +1,127 @@
+//! A real pre-trained image network: EfficientNet-Lite0 loaded through a plan, checked against the reference
+//! implementation, then the source of a task with few labels.
+//!
+//! `cargo xtask fetch efficientnet`, then `cargo run --bin efficientnet`.
+
+mod digits;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use clap::Parser;
+use firebrick::core::Seed;
+use firebrick::transfer::load::Checkpoint;
+use firebrick::transfer::probe::cache;
+use firebrick_examples::pretrained::{
+    EfficientNetLite0, Failure, FewLabels, cached, efficientnet_names, few_labels, reference_input,
+    say,
+};
+
+/// The logits that `transfer_efficientnet.py` recorded for the two inputs.
+const RECORDED: &str = include_str!("../../../tests/references/transfer_efficientnet.json");
+/// Images go through the network a few at a time, so that memory stays small.
+const BATCH: usize = 10;
+
+/// Loads EfficientNet-Lite0, compares it with the reference, and uses its features for digits with few labels.
+#[derive(Debug, Parser)]
+#[command(name = "efficientnet", version)]
+struct Cli {
+    /// Seed of the drawn rows and of the random copy
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Images of each digit
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u16).range(6..=500))]
+    images: u16,
+    /// Labelled images of each digit
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=400))]
+    labels: u16,
+    /// Rows and columns to which the images are enlarged
+    #[arg(long, default_value_t = 96, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=224))]
+    size: u16,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed stream must not turn the error into a panic.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let path = cached("efficientnet", "efficientnet-lite0.pth")?;
+    let device = Device::flex();
+    let mut model = EfficientNetLite0::new(1000, &device);
+    let fresh = EfficientNetLite0::new(1000, &device);
+    let file = Checkpoint::open(&path)?;
+    let plan = efficientnet_names().plan(&file, &model)?;
+    say(&plan.to_string())?;
+    let report = plan.apply(&mut model)?;
+    say(&format!(
+        "loaded {} tensors, {} elements, each equal to the plan's digest",
+        report.loaded, report.elements
+    ))?;
+    let (off, largest) = difference(&model, &device)?;
+    say(&format!(
+        "reference: 2,000 logits up to {largest:.1}, largest difference {off:.1e} (allowed 1e-4)\n"
+    ))?;
+
+    let few = FewLabels { per_class: usize::from(cli.labels), draws: 9, seed: Seed(cli.seed) };
+    let images = digits::read(usize::from(cli.images))?;
+    say(&format!(
+        "few labels: {} labelled images of each of 10 digits, {} others to judge, 9 draws",
+        cli.labels,
+        images.labels.len().saturating_sub(10 * few.per_class)
+    ))?;
+    let inputs = images.inputs(usize::from(cli.size), &device);
+    let started = Instant::now();
+    let features = cache(inputs.clone(), BATCH, |batch| model.features(batch))?;
+    let once = started.elapsed().as_secs_f64();
+    let random = cache(inputs, BATCH, |batch| fresh.features(batch))?;
+    let started = Instant::now();
+    for (name, features) in [
+        ("EfficientNet's features", &features),
+        ("a random copy's", &random),
+        ("pixels", &images.pixels()?),
+    ] {
+        let result = few_labels(features, &images.labels, few)?;
+        let (mean, half) = (100.0 * result.mean(), 100.0 * result.half_width());
+        say(&format!("  {name:<26} accuracy {mean:.1} % +- {half:.1}"))?;
+    }
+    let fits = started.elapsed().as_secs_f64() / 27.0;
+    say(&format!(
+        "features of {} images once: {once:.1} s; one head on them: {fits:.2} s",
+        images.labels.len()
+    ))
+}
+
+/// The largest absolute difference to the recorded logits, and the largest logit.
+fn difference(model: &EfficientNetLite0, device: &Device) -> Result<(f64, f64), Failure> {
+    let unusable =
+        |reason: String| Failure::File { path: "transfer_efficientnet.json".into(), reason };
+    let recorded: serde_json::Value =
+        serde_json::from_str(RECORDED).map_err(|error| unusable(error.to_string()))?;
+    let rows = recorded["outputs"].as_array().into_iter().flatten();
+    let expected: Vec<f64> = rows
+        .filter_map(|row| row.as_array())
+        .flatten()
+        .filter_map(|value| value.as_f64())
+        .collect();
+    let output: Vec<f64> =
+        model.forward(reference_input(device)).into_data().iter::<f64>().collect();
+    if output.len() != expected.len() {
+        return Err(unusable(format!(
+            "{} logits, the network gives {}",
+            expected.len(),
+            output.len()
+        )));
+    }
+    let off =
+        output.iter().zip(&expected).map(|(got, want)| (got - want).abs()).fold(0.0, f64::max);
+    Ok((off, output.iter().copied().fold(0.0, f64::max)))
+}
