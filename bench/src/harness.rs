@@ -1,7 +1,9 @@
 //! Times one case for us and for its peers, in rounds that alternate, so that a drift of the machine meets all alike.
 //!
 //! Each contender runs twice untimed, then once a round; the order rotates from round to round. A run that is shorter than
-//! two milliseconds is repeated within its round, and the round counts the mean.
+//! two milliseconds is repeated within its round, and the round counts the mean. Beside peers in another process every turn
+//! begins with a pause and an untimed run: the workers of the peer before it go on spinning for a while (OpenMP's for some
+//! 10 ms) and would take a core from whoever comes next.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -116,6 +118,8 @@ const THOROUGH: Effort = Effort { least: 5, most: 15, budget: Duration::from_sec
 const QUICK: Effort = Effort { least: 3, most: 5, budget: Duration::from_secs(3) };
 /// Rounds shorter than this are repeated, seconds.
 const SHORTEST: f64 = 2e-3;
+/// Until the workers of another process sleep.
+const PAUSE: Duration = Duration::from_millis(60);
 
 /// Measures the rows of one area.
 #[derive(Debug)]
@@ -164,7 +168,6 @@ impl Harness {
     }
 
     /// A line under the table.
-    #[allow(dead_code, reason = "for areas with something to say beside their figures")]
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.report.notes.push(text.into());
     }
@@ -218,6 +221,7 @@ impl Harness {
             let seconds = contender.run(case, self.python.as_mut())?;
             contender.repeats = (SHORTEST / seconds.max(1e-7)).ceil().clamp(1.0, 1e4) as u32;
         }
+        let alone = contenders.iter().all(|contender| matches!(contender.runner, Runner::Here(_)));
         let start = Instant::now();
         for round in 0..effort.most {
             if round >= effort.least && start.elapsed() >= effort.budget {
@@ -225,6 +229,10 @@ impl Harness {
             }
             for turn in 0..contenders.len() {
                 let contender = &mut contenders[(round + turn) % contenders.len()];
+                if !alone {
+                    std::thread::sleep(PAUSE);
+                    contender.run(case, self.python.as_mut())?;
+                }
                 let seconds = contender.run(case, self.python.as_mut())?;
                 contender.seconds.push(seconds);
             }

@@ -1,8 +1,9 @@
 //! Facts about the machine that a reader of the figures needs, and the copy bandwidth measured on it.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// What the figures were measured on.
@@ -40,6 +41,39 @@ fn cpu_name() -> String {
     named.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
+/// A copy on all of rayon's threads, to hold a pass over memory against.
+#[derive(Debug)]
+pub(crate) struct ParallelCopy {
+    source: Vec<f32>,
+    target: Vec<f32>,
+    times: usize,
+}
+
+impl ParallelCopy {
+    /// At most this many elements are copied at once: 256 MiB.
+    const MOST: usize = 1 << 26;
+
+    /// A copy that reads and writes `bytes` together.
+    pub(crate) fn of(bytes: f64) -> Self {
+        let elements = (bytes / 8.0) as usize;
+        let times = elements.div_ceil(Self::MOST).max(1);
+        let n = (elements / times).max(1);
+        Self { source: vec![1.0; n], target: vec![0.0; n], times }
+    }
+
+    /// One timed copy.
+    pub(crate) fn run(&mut self) -> Duration {
+        let part = self.source.len().div_ceil(rayon::current_num_threads());
+        let start = Instant::now();
+        for _ in 0..self.times {
+            let parts = self.target.par_chunks_mut(part).zip(self.source.par_chunks(part));
+            parts.for_each(|(to, from)| to.copy_from_slice(from));
+        }
+        std::hint::black_box(&self.target);
+        start.elapsed()
+    }
+}
+
 /// Copies `bytes` on `threads` threads `rounds` times after a first untimed copy that touches the pages.
 fn copy_bandwidth(threads: usize, bytes: usize, rounds: usize) -> f64 {
     let threads = threads.max(1);
@@ -71,6 +105,14 @@ mod tests {
     fn bandwidth_is_a_plausible_figure() {
         let measured = copy_bandwidth(2, 8 << 20, 3);
         assert!((1e7..1e14).contains(&measured), "{measured} bytes/s");
+    }
+
+    #[test]
+    fn a_copy_moves_as_many_bytes_as_it_is_asked_for() {
+        let mut copy = ParallelCopy::of(8e6);
+        assert!(copy.run() > Duration::ZERO);
+        assert_eq!((copy.target.len(), copy.times), (1_000_000, 1));
+        assert_eq!(copy.target, copy.source);
     }
 
     #[test]

@@ -7,9 +7,12 @@ mod machine;
 mod optim;
 mod python;
 mod quartiles;
+mod regularize;
 mod report;
 mod split;
 mod stabilize;
+mod train;
+mod transfer;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -44,10 +47,16 @@ struct Arguments {
 enum Area {
     /// Optimizers: one step over all parameters, against burn's own and torch's.
     Optim,
+    /// Dropout, mixing, augmentation, projections, against torch and torchvision.
+    Regularize,
     /// Splitting, against scikit-learn.
     Split,
     /// The guards, clips and monitors between backward and step.
     Stabilize,
+    /// `Fit` against a loop written by hand.
+    Train,
+    /// Fine-tuning: the head on cached features, a frozen body, everything, against torch.
+    Transfer,
 }
 
 /// Measures one area.
@@ -73,8 +82,11 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let (name, run): (&str, Run) = match arguments.area {
         Area::Optim => ("optim", optim::run),
+        Area::Regularize => ("regularize", regularize::run),
         Area::Split => ("split", split::run),
         Area::Stabilize => ("stabilize", stabilize::run),
+        Area::Train => ("train", train::run),
+        Area::Transfer => ("transfer", transfer::run),
     };
     let filter = arguments.filter.clone();
     let mut bench =

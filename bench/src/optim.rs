@@ -3,7 +3,8 @@
 //! The area's entry is [`run`]; its Python peer is `peers/optim.py`. Every rule is measured through the module-level door
 //! (`FusedOptimizer`); Adam, AdamW, SGD, AdaGrad and RMSProp also through burn's `ModuleOptimizer`. As in torch,
 //! the gradients outlive the step: our step reads shared ones. burn's own copies shared gradients, so it gets fresh ones,
-//! made outside the time.
+//! made outside the time. Peer `copy` is a parallel copy of as many bytes as the step has to move: its ratio is our share of
+//! the copy's bandwidth.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use firebrick::optim::registry::{CARDS, RuleCard};
 use serde_json::{Value, json};
 
 use crate::harness::{BenchError, Case, Harness};
+use crate::machine::ParallelCopy;
 
 const TORCH: [&str; 3] = ["torch_loop", "torch_foreach", "torch_fused"];
 
@@ -59,6 +61,9 @@ impl Bed {
         let start = Instant::now();
         let model = run(model, grads);
         let time = start.elapsed();
+        // A training step has a backward pass, which sweeps the leaves of former steps out of autodiff's tables.
+        let leaf = Tensor::<1>::ones([1], &Device::flex().autodiff()).require_grad();
+        drop(leaf.sum().backward());
         self.model = Some(model);
         time
     }
@@ -141,6 +146,7 @@ fn row(
             .bytes(bytes(rule.slots().len()) * parameters as f64)
     };
     let mut theirs = burns(card.name).map(|optimizer| (Bed::new(shapes), optimizer));
+    let mut copy = ParallelCopy::of(bytes(rule.slots().len()) * parameters as f64);
     let (mut ours, mut fused) = (Bed::new(shapes), rule.fused());
     let mut whole =
         case(name).ours(|| ours.step(false, |model, grads| fused.step(1e-3, model, grads)));
@@ -148,6 +154,7 @@ fn row(
         whole = whole
             .peer("burn", || bed.step(true, |model, grads| optimizer.step(1e-3, model, grads)));
     }
+    whole = whole.peer("copy", || copy.run());
     for peer in TORCH {
         whole = whole.python(peer);
     }

@@ -11,6 +11,7 @@ use firebrick::split::{
     Audit, FeistelFolds, FoldMap, GroupKFold, HoldOut, KFold, Rows, SplitError, Splits, Splitter,
     StratifiedGroupKFold, StratifiedKFold,
 };
+use rayon::prelude::*;
 
 use crate::harness::{BenchError, Case, Harness};
 
@@ -73,28 +74,79 @@ pub(crate) fn run(bench: &mut Harness) -> Result<(), BenchError> {
             .python("scikit-learn"),
     )?;
 
+    let equal = on_threads(1, || lists(&shuffled, &bare))
+        == on_threads(2, || lists(&shuffled, &bare))
+        && on_threads(1, || lists(&stratified, &rows))
+            == on_threads(2, || lists(&stratified, &rows))
+        && on_threads(1, || lists(&group, &rows)) == on_threads(2, || lists(&group, &rows));
+    let verdict = if equal { "identical" } else { "DIFFERENT" };
+    bench.note(format!("every list of the first three cases on 1 and on 2 threads: {verdict}"));
+
     let sizes: &[usize] =
         if bench.quick() { &[10_000, 100_000] } else { &[100_000, 1_000_000, 100_000_000] };
-    for &rows in sizes {
-        let case =
-            Case::new(format!("shuffled k-fold, {rows} rows"), "ns/row").scale(1e9 / rows as f64);
-        bench.row(case.ours(|| folds(&shuffled, &Rows::new(rows))))?;
+    for &n in sizes {
+        let name = |scheme: &str| format!("{scheme}, {n} rows");
+        let case = |scheme: &str| Case::new(name(scheme), "ns/row").scale(1e9 / n as f64);
+        bench.row(case("shuffled k-fold").ours(|| folds(&shuffled, &Rows::new(n))))?;
+        if !bench.wants(&name("stratified k-fold")) && !bench.wants(&name("group k-fold")) {
+            continue;
+        }
+        let mut stream = Seed(2).stream("bench");
+        let labels: Vec<u32> = (0..n).map(|_| stream.below(CLASSES) as u32).collect();
+        let groups: Vec<u32> = (0..n).map(|_| stream.below(n as u64 / 10) as u32).collect();
+        let rows = Rows::new(n).with_labels(&labels).with_groups(&groups);
+        bench.row(case("stratified k-fold").ours(|| folds(&stratified, &rows)))?;
+        bench.row(case("group k-fold").ours(|| folds(&group, &rows)))?;
     }
     feistel(bench)?;
     duplicates(bench)
 }
 
+fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> Option<T> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok()?;
+    Some(pool.install(run))
+}
+
+fn lists(scheme: &(impl Splitter<Output = FoldMap> + Sync), rows: &Rows<'_>) -> Vec<Vec<u32>> {
+    let map = scheme.split(rows);
+    map.iter().flat_map(|map| (0..FOLDS).filter_map(|fold| map.train(fold).ok())).collect()
+}
+
 /// The fold of every row, computed: no memory at any number of rows.
 fn feistel(bench: &mut Harness) -> Result<(), BenchError> {
     let scanned = if bench.quick() { 100_000u64 } else { 10_000_000 };
-    let folds = FeistelFolds::new(1_000_000_000, FOLDS, Seed(7)).map_err(failed)?;
-    let case = Case::new("feistel, 1 billion rows", "ns/row").scale(1e9 / scanned as f64);
-    bench.row(case.ours(|| {
+    let all = 1_000_000_000;
+    let folds = FeistelFolds::new(all, FOLDS, Seed(7)).map_err(failed)?;
+    let name = "feistel, 1 billion rows";
+    if !bench.wants(name) {
+        return Ok(());
+    }
+    bench.row(Case::new(name, "ns/row").scale(1e9 / scanned as f64).ours(|| {
         let start = Instant::now();
         let sum: usize = (0..scanned).filter_map(|row| folds.fold_of(row)).sum();
         black_box(sum);
         start.elapsed()
-    }))
+    }))?;
+    if !bench.quick() {
+        let start = Instant::now();
+        let pieces = (0..1000u64).into_par_iter().map(|piece| {
+            let mut sizes = vec![0u64; FOLDS];
+            for row in piece * (all / 1000)..(piece + 1) * (all / 1000) {
+                if let Some(fold) = folds.fold_of(row) {
+                    sizes[fold] += 1;
+                }
+            }
+            sizes
+        });
+        let sizes =
+            pieces.reduce(|| vec![0; FOLDS], |a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
+        let verdict = if sizes == folds.sizes() { "exact" } else { "WRONG" };
+        let (seconds, bytes) = (start.elapsed().as_secs_f64(), size_of_val(&folds));
+        bench.note(format!(
+            "feistel: all 1 billion rows in {seconds:.1} s with a state of {bytes} bytes; sizes {sizes:?} counted: {verdict}"
+        ));
+    }
+    Ok(())
 }
 
 /// The audit's exact duplicates over rows of 32 floats.

@@ -1,6 +1,7 @@
 //! Replays recorded cases of other libraries through firebrick: `cargo xtask replay FILE`.
 //!
-//! The file is JSON, `{"optimizers":[..],"schedules":[..],"clips":[..],"splits":[..]}`, any of them absent. Each case is
+//! The file is JSON, `{"optimizers":[..],"schedules":[..],"clips":[..],"splits":[..],"penalties":[..],"constraints":[..],
+//! "losses":[..],"calibration":[..],"mixing":[..],"augmentation":[..],"dropout":[..]}`, any of them absent. Each case is
 //! run and compared with what it recorded. Exit code 0: all within the tolerance; 1: one is not, or could not be run;
 //! 2: a case of a kind or name that firebrick does not know, an unreadable file, or a wrong command line.
 
@@ -9,6 +10,7 @@
 mod clips;
 mod optimizers;
 mod outcome;
+mod regularizers;
 mod schedules;
 mod splits;
 
@@ -35,6 +37,9 @@ struct Arguments {
     /// What the largest absolute difference may be; else each kind's own, which grows with the recorded values.
     #[arg(long, value_name = "T", value_parser = tolerance)]
     tolerance: Option<f64>,
+    /// Run optimizers by tensor operations, even where the fused pass could run.
+    #[arg(long)]
+    operations: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -60,6 +65,13 @@ const KINDS: &[Kind] = &[
     Kind { list: "schedules", name: "name", replay: schedules::replay },
     Kind { list: "clips", name: "name", replay: clips::replay },
     Kind { list: "splits", name: "kind", replay: splits::replay },
+    Kind { list: "penalties", name: "name", replay: regularizers::replay },
+    Kind { list: "constraints", name: "name", replay: regularizers::replay },
+    Kind { list: "losses", name: "name", replay: regularizers::replay },
+    Kind { list: "calibration", name: "name", replay: regularizers::replay },
+    Kind { list: "mixing", name: "name", replay: regularizers::replay },
+    Kind { list: "augmentation", name: "name", replay: regularizers::replay },
+    Kind { list: "dropout", name: "name", replay: regularizers::replay },
 ];
 
 fn main() -> ExitCode {
@@ -84,7 +96,11 @@ fn replay(arguments: &Arguments) -> Result<Summary, Box<dyn Error>> {
         Some(spec) => spec.clone(),
         None => DeviceSpec::from_environment()?,
     };
-    let context = Context { device: spec.open()?, tolerance: arguments.tolerance };
+    let context = Context {
+        device: spec.open()?,
+        tolerance: arguments.tolerance,
+        fused: !arguments.operations,
+    };
     cases(&text, &context).map_err(|error| format!("{path}: {error}").into())
 }
 
@@ -100,7 +116,10 @@ fn cases(text: &str, context: &Context) -> Result<Summary, String> {
         for (index, case) in cases.iter().enumerate() {
             let name = kind.map_or("name", |kind| kind.name);
             let name = case.get(name).and_then(Value::as_str).unwrap_or("(no name)");
-            let outcome = kind.map_or(Outcome::Unknown, |kind| (kind.replay)(case, context));
+            let outcome = match kind {
+                Some(kind) => (kind.replay)(case, context),
+                None => Outcome::Unknown(format!("firebrick replays no `{list}`")),
+            };
             summary.add(list, name, index, outcome);
         }
     }
@@ -111,8 +130,6 @@ fn cases(text: &str, context: &Context) -> Result<Summary, String> {
 mod tests {
     use super::*;
 
-    const CLIPS: &str = include_str!("../../../tests/references/stabilize_clip.json");
-
     fn summary(text: &str) -> Result<Summary, String> {
         cases(text, &outcome::on_flex(None))
     }
@@ -121,9 +138,11 @@ mod tests {
     fn the_references_of_the_repository_replay() {
         for text in [
             include_str!("../../../tests/references/optim.json"),
+            include_str!("../../../tests/references/optim_random.json"),
             include_str!("../../../tests/references/schedule.json"),
-            &format!(r#"{{"clips":{CLIPS}}}"#),
+            include_str!("../../../tests/references/stabilize_clip.json"),
             include_str!("../../../tests/references/split_sklearn.json"),
+            include_str!("../../../tests/references/regularize.json"),
         ] {
             let summary = summary(text).expect("well-formed");
             assert_eq!(summary.exit_code(), 0, "{}", summary.text());
@@ -132,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_kind_or_name_that_is_not_known_is_named_and_exits_with_2() {
-        let text = r#"{"penalties":[{"name":"l1"}],"splits":[{"kind":"by_moon","n":4,"folds":[]},
+        let text = r#"{"moons":[{"name":"l1"}],"splits":[{"kind":"by_moon","n":4,"folds":[]},
             {"kind":"kfold","n":4,"k":2,"folds":[[[2,3],[0,1]],[[0,1],[2,3]]]}]}"#;
         let summary = summary(text).expect("well-formed");
         assert_eq!(summary.exit_code(), 2);

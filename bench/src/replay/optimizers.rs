@@ -13,12 +13,14 @@ pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
         Ok(case) => case,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    match optim::replay(&case, &context.device) {
+    match optim::replay_with(&case, &context.device, context.fused) {
         Ok(max_abs_diff) => {
             let allowed = context.tolerance.unwrap_or_else(|| case.tolerance());
             Outcome::Compared { max_abs_diff, ok: max_abs_diff <= allowed }
         }
-        Err(OptimError::UnknownName { .. }) => Outcome::Unknown,
+        Err(error @ (OptimError::UnknownName { .. } | OptimError::UnknownKeyword { .. })) => {
+            Outcome::Unknown(error.to_string())
+        }
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -46,7 +48,11 @@ mod tests {
     #[test]
     fn an_unknown_name_is_unknown_and_a_bad_case_fails() {
         let case = |name: &str, grads: Value| json!({"name": name, "lr": 0.1, "init": [1.0], "grads": grads, "params": [[0.9]]});
-        assert_eq!(replay(&case("by_moon", json!([[1.0]])), &on_flex(None)), Outcome::Unknown);
+        let unknown = |case: &Value, part: &str| matches!(replay(case, &on_flex(None)), Outcome::Unknown(why) if why.contains(part));
+        assert!(unknown(&case("by_moon", json!([[1.0]])), "`by_moon`"));
+        let mut keyword = case("sgd", json!([[1.0]]));
+        keyword["hyper"] = json!({"moon": 1});
+        assert!(unknown(&keyword, "`moon`"));
         for bad in
             [case("sgd", json!([])), case("sgd", json!([[1.0, 2.0]])), json!({"name": "sgd"})]
         {

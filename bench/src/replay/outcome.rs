@@ -12,6 +12,8 @@ pub(crate) struct Context {
     pub(crate) device: Device,
     /// Given on the command line, in place of the kind's default.
     pub(crate) tolerance: Option<f64>,
+    /// Whether optimizers may take the fused pass; else they run by tensor operations.
+    pub(crate) fused: bool,
 }
 
 /// What became of one case.
@@ -26,8 +28,8 @@ pub(crate) enum Outcome {
     },
     /// It could not be run, or not be compared.
     Failed(String),
-    /// firebrick has nothing of this kind and name.
-    Unknown,
+    /// firebrick has nothing of this kind and name, or not with this keyword.
+    Unknown(String),
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -55,13 +57,9 @@ impl Summary {
         let (max_abs_diff, ok, error) = match outcome {
             Outcome::Compared { max_abs_diff, ok } => (Some(max_abs_diff), ok, None),
             Outcome::Failed(why) => (None, false, Some(why)),
-            Outcome::Unknown => {
+            Outcome::Unknown(why) => {
                 self.unknown += 1;
-                (
-                    None,
-                    false,
-                    Some(format!("unknown: firebrick does not replay `{name}` of `{kind}`")),
-                )
+                (None, false, Some(format!("unknown: {why}")))
             }
         };
         if ok {
@@ -119,7 +117,7 @@ impl Summary {
 pub(crate) fn on_flex(tolerance: Option<f64>) -> Context {
     use firebrick::backend::{Backend, DeviceSpec};
     let device = DeviceSpec::new(Backend::Flex).open().expect("flex is always there");
-    Context { device, tolerance }
+    Context { device, tolerance, fused: true }
 }
 
 #[cfg(test)]
@@ -132,7 +130,7 @@ mod tests {
         assert_eq!(summary.exit_code(), 0);
         summary.add("splits", "kfold", 0, Outcome::Compared { max_abs_diff: 0.0, ok: true });
         assert_eq!(summary.exit_code(), 0);
-        summary.add("splits", "by_moon", 1, Outcome::Unknown);
+        summary.add("splits", "by_moon", 1, Outcome::Unknown("no such kind".into()));
         assert_eq!(summary.exit_code(), 2);
         summary.add("clips", "clip", 0, Outcome::Compared { max_abs_diff: 0.5, ok: false });
         summary.add("clips", "clip", 1, Outcome::Failed("`before` is missing".into()));

@@ -23,8 +23,8 @@ pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
             let allowed = context.tolerance.unwrap_or(TOLERANCE * largest);
             Outcome::Compared { max_abs_diff, ok: max_abs_diff <= allowed }
         }
-        Err(ScheduleError::UnknownName { .. } | ScheduleError::UnknownKeyword { .. }) => {
-            Outcome::Unknown
+        Err(error @ (ScheduleError::UnknownName { .. } | ScheduleError::UnknownKeyword { .. })) => {
+            Outcome::Unknown(error.to_string())
         }
         Err(error) => Outcome::Failed(error.to_string()),
     }
@@ -53,9 +53,13 @@ mod tests {
     #[test]
     fn an_unknown_name_or_keyword_is_unknown_and_a_bad_case_fails() {
         let unknown = json!({"name": "by_moon", "lr": 0.1, "lrs": [0.1]});
-        assert_eq!(replay(&unknown, &on_flex(None)), Outcome::Unknown);
+        assert!(
+            matches!(replay(&unknown, &on_flex(None)), Outcome::Unknown(why) if why.contains("by_moon"))
+        );
         let keyword = json!({"name": "steplr", "hyper": {"step_size": 2, "moon": 1}, "lr": 0.1, "lrs": [0.1]});
-        assert_eq!(replay(&keyword, &on_flex(None)), Outcome::Unknown);
+        assert!(
+            matches!(replay(&keyword, &on_flex(None)), Outcome::Unknown(why) if why.contains("`moon`"))
+        );
         for bad in [json!({"name": "steplr"}), json!({"name": "steplr", "lr": 0.1, "lrs": [0.1]})] {
             assert!(matches!(replay(&bad, &on_flex(None)), Outcome::Failed(_)), "{bad}");
         }

@@ -14,8 +14,7 @@ pub(crate) fn replay(case: &Value, _context: &Context) -> Outcome {
             Outcome::Compared { max_abs_diff: 0.0, ok: true }
         }
         Ok(report) => Outcome::Failed(report.differences.join("; ")),
-        // The error has no variant of its own for this; the test below holds it to its words.
-        Err(SplitError::BadCase { reason }) if reason.contains("unknown kind") => Outcome::Unknown,
+        Err(error @ SplitError::UnknownKind { .. }) => Outcome::Unknown(error.to_string()),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -49,6 +48,8 @@ mod tests {
             assert!(matches!(replay(&bad, &on_flex(None)), Outcome::Failed(_)), "{bad}");
         }
         let unknown = json!({"kind": "by_moon", "n": 4, "folds": []});
-        assert_eq!(replay(&unknown, &on_flex(None)), Outcome::Unknown);
+        assert!(
+            matches!(replay(&unknown, &on_flex(None)), Outcome::Unknown(why) if why.contains("by_moon"))
+        );
     }
 }
