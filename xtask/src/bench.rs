@@ -25,7 +25,7 @@ Without an interpreter only the peers in Rust are measured.
 ";
 
 /// What the `bench` binary measures; it has the same list.
-const AREAS: &[&str] = &["optim", "split", "stabilize"];
+const AREAS: &[&str] = &["optim", "regularize", "split", "stabilize", "train", "transfer"];
 const REQUIREMENTS: &str = "bench/peers/requirements.txt";
 /// The oldest Python for which the pinned packages exist.
 const OLDEST_PYTHON: (u32, u32) = (3, 11);
@@ -66,7 +66,12 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     if let Some(python) = python {
         command.arg("--python").arg(python);
     }
-    cargo::hand_over(&mut command)
+    cargo::hand_over(&mut command)?;
+    // Its figures need a program whose allocator counts.
+    if area == "split" && !arguments.flag("--quick") && arguments.option("--filter")?.is_none() {
+        cargo::hand_over(&mut cargo::cargo_run("split-memory", None))?;
+    }
+    Ok(())
 }
 
 /// The interpreter of the virtual environment with the pinned packages, made where it is not there yet.

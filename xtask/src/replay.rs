@@ -6,13 +6,14 @@ use crate::cargo;
 use crate::failure::Failure;
 
 pub(crate) const HELP: &str = "\
-usage: cargo xtask replay FILE [--backend NAME] [--tolerance T] [--json]
+usage: cargo xtask replay FILE [--backend NAME] [--tolerance T] [--operations] [--json]
 
 Runs the recorded cases of FILE, {\"optimizers\":[..],\"schedules\":[..],\"clips\":[..],\"splits\":[..]},
 any of them absent, and prints each case's largest absolute difference.
 
   --backend NAME   the device: flex (default), ndarray, wgpu, cuda, with `:INDEX` where there are several
   --tolerance T    what the largest absolute difference may be; else each kind's own
+  --operations     optimizers run by tensor operations, even where the fused pass could run
   --json           prints {\"cases\":[{\"kind\",\"name\",\"index\",\"max_abs_diff\",\"ok\",\"error\"}],\"ok\",\"failed\",\"unknown\"}
 
 Exit codes: 0 all within the tolerance, 1 one is not, 2 a case or a flag is not known.
@@ -20,7 +21,8 @@ Exit codes: 0 all within the tolerance, 1 one is not, 2 a case or a flag is not 
 
 /// Runs the command.
 pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
-    let arguments = Arguments::read(words, &["--json"], &["--backend", "--tolerance"], 1)?;
+    let arguments =
+        Arguments::read(words, &["--json", "--operations"], &["--backend", "--tolerance"], 1)?;
     let Some(file) = arguments.word(0) else {
         return Err(Failure::usage("which FILE? see `cargo xtask replay --help`"));
     };
@@ -40,8 +42,10 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
             command.args([name, value]);
         }
     }
-    if arguments.flag("--json") {
-        command.arg("--json");
+    for flag in ["--operations", "--json"] {
+        if arguments.flag(flag) {
+            command.arg(flag);
+        }
     }
     cargo::hand_over(&mut command)
 }
