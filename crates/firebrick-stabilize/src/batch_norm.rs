@@ -21,7 +21,7 @@ use firebrick_core::{ConfigError, check};
 /// weights, adding noise to them or leaving a sharpness-aware step. The model given is not touched, not even the
 /// statistics that its clones share. About 200 batches are enough.
 ///
-/// Every batch counts alike, so leave out a short last one. Dropout is on in training mode and shifts variances.
+/// Statistics of frozen layers stay as they are. Every batch counts alike, so leave out a short last one. Dropout is on in training mode and shifts variances.
 ///
 /// # Errors
 /// Without a batch, or when a statistic comes out not finite.
@@ -49,21 +49,40 @@ pub fn recalibrate<M: Module, B: Clone>(
     let Some(first) = batches.peek().cloned() else {
         return Err(ConfigError::new("number of batches", 0, "at least 1").into());
     };
-    // burn keeps old (1 - momentum) + new momentum: started from 0 it shows the new times the momentum, and
-    // started from a number far larger than that, the momentum itself.
-    let run = |start: f64, batch: B| {
-        let copy = base.clone().map(&mut Set::new(start, None)).train();
+    let old = statistics(&base);
+    let run = |start: &[f64], batch: B| {
+        let copy = base.clone().map(&mut Set::new(start)).train();
         forward(&copy, batch);
         statistics(&copy.valid())
     };
-    let zero = run(0.0, first.clone());
-    let far = zero.iter().fold(1.0, |far: f64, value| far.max(100.0 * value.abs()));
-    let one = run(far, first);
+    // burn keeps old (1 - momentum) + new momentum: started from 0 it shows the new times the momentum, and
+    // started from a number far larger than that, the momentum itself. What moves from neither is frozen.
+    let mut frozen = vec![false; old.len()];
+    let start = |frozen: &[bool], number: f64| -> Vec<f64> {
+        frozen.iter().zip(&old).map(|(&frozen, &old)| if frozen { old } else { number }).collect()
+    };
+    let probe = |frozen: &[bool]| {
+        let zero = run(&start(frozen, 0.0), first.clone());
+        let far = zero.iter().fold(1.0, |far: f64, value| far.max(100.0 * value.abs()));
+        // A number that f32 holds, so that what does not move comes back as it is.
+        let far = f64::from(far as f32);
+        let one = run(&start(frozen, far), first.clone());
+        (zero, one, far)
+    };
+    let (mut zero, mut one, mut far) = probe(&frozen);
+    for (index, frozen) in frozen.iter_mut().enumerate() {
+        *frozen = zero[index] == 0.0 && one[index] == far;
+    }
+    if frozen.contains(&true) {
+        // The layers after a frozen one saw what its own statistics would not have shown them.
+        (zero, one, far) = probe(&frozen);
+    }
     let momentum: Vec<f64> =
         zero.iter().zip(&one).map(|(zero, one)| 1.0 - (one - zero) / far).collect();
+    let empty = start(&frozen, 0.0);
     let (mut count, mut sums, mut squares) = (0.0, vec![0.0; zero.len()], vec![0.0; zero.len()]);
     for batch in batches {
-        let found = run(0.0, batch);
+        let found = run(&empty, batch);
         count += 1.0;
         for (index, (value, momentum)) in found.iter().zip(&momentum).enumerate() {
             let value = value / momentum.max(f64::MIN_POSITIVE);
@@ -84,6 +103,11 @@ pub fn recalibrate<M: Module, B: Clone>(
         }
         start += size;
     }
+    for (value, (&frozen, &old)) in values.iter_mut().zip(frozen.iter().zip(&old)) {
+        if frozen {
+            *value = old;
+        }
+    }
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(StabilizeError::NotFinite {
             what: "a running statistic".into(),
@@ -91,7 +115,7 @@ pub fn recalibrate<M: Module, B: Clone>(
         });
     }
     // A copy of its own: clones of `base` share their statistics.
-    Ok(base.train().map(&mut Set::new(0.0, Some(&values))).valid())
+    Ok(base.train().map(&mut Set::new(&values)).valid())
 }
 
 /// Freezes every batch norm of `model`: statistics, scale and offset stay, and batches are normalized by the
@@ -148,16 +172,15 @@ pub fn check_batch_norm_input(shape: &[usize]) -> Result<(), ConfigError> {
     check::at_least("values per channel", values.product(), 2).map(drop)
 }
 
-/// Sets every running statistic: to one number, or to values in the order in which [`statistics`] reads them.
+/// Sets every running statistic, in the order in which [`statistics`] reads them.
 struct Set<'a> {
     path: PathStack,
-    number: f64,
-    values: Option<&'a [f64]>,
+    values: &'a [f64],
 }
 
 impl<'a> Set<'a> {
-    fn new(number: f64, values: Option<&'a [f64]>) -> Self {
-        Self { path: PathStack::default(), number, values }
+    fn new(values: &'a [f64]) -> Self {
+        Self { path: PathStack::default(), values }
     }
 }
 
@@ -176,19 +199,10 @@ impl ModuleMapper for Set<'_> {
         }
         let shape = param.val().shape();
         let count = shape.num_elements();
-        let values = match &mut self.values {
-            None => vec![self.number; count],
-            Some(rest) => {
-                let (here, after) = rest.split_at(count.min(rest.len()));
-                *rest = after;
-                here.to_vec()
-            }
-        };
-        if values.len() != count {
-            return param;
-        }
+        let Some((here, after)) = self.values.split_at_checked(count) else { return param };
+        self.values = after;
         param.map(|old| {
-            Tensor::from_data(TensorData::new(values, shape), (&old.device(), old.dtype()))
+            Tensor::from_data(TensorData::new(here.to_vec(), shape), (&old.device(), old.dtype()))
         })
     }
 }
@@ -280,6 +294,29 @@ mod tests {
                 assert!(error.abs() < 1e-3, "{error}");
             }
             assert!(fresh.train().layer.weight.is_require_grad());
+        }
+    }
+
+    #[test]
+    fn what_is_frozen_stays_and_the_layers_after_it_see_it() {
+        for device in devices() {
+            let tracked = device.clone().autodiff();
+            let model = Net::new(&tracked);
+            let data = rows(40, &tracked);
+            let _ = model.forward(data.clone() + 1.0);
+            let model = model.valid().train();
+            let model = Net { first: freeze_batch_norm(model.first), ..model };
+            let before = statistics(&model.first.valid());
+            let batches = (0..4).map(|k| data.clone().narrow(0, k * 10, 10));
+            let fresh = recalibrate(&model, batches, |m, x| drop(m.forward(x))).expect("works");
+            assert_eq!(statistics(&fresh.first), before);
+
+            let seen = fresh.layer.forward(fresh.first.forward(data.inner()));
+            let mean = fresh.second.running_mean.value() - seen.clone().mean_dim(0).reshape([2]);
+            let variance = fresh.second.running_var.value() - seen.var_bias(0).reshape([2]);
+            for error in read(vec![mean, variance]) {
+                assert!(error.abs() < 1e-3, "{error}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Hunts for panics: random bytes become problems, files and JSON, for as many seconds as the argument says.
 //!
 //! Needs no nightly compiler. `target` takes bytes, so that it also serves a coverage-guided fuzzer. On a panic
-//! the bytes are printed and the exit code is 1. `cargo test -p firebrick-split --test fuzz` runs the first of them.
+//! the bytes are printed and the exit code is 1. `cargo test random_bytes` runs the first of them.
 
 mod target;
 

@@ -121,7 +121,7 @@ struct Running {
 
 fn start(part: &str, model: &str, path: &Path) -> Running {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["child", "--exact", "--nocapture", "--test-threads", "1"])
+        .args(["ledger_processes::child", "--exact", "--nocapture", "--test-threads", "1"])
         .env(PART, part)
         .env(MODEL, model)
         .env(FILE, path)

@@ -1,6 +1,6 @@
 //! The first runs of the fuzzer, as a test; `fuzz/` goes on for as long as it is told.
 
-#[path = "../fuzz/src/target.rs"]
+#[path = "../../fuzz/src/target.rs"]
 mod target;
 
 use firebrick_core::Philox;
