@@ -1,6 +1,7 @@
-"""Recomputes the values that firebrick-split pins: the shuffle of K-fold and the row hash.
+"""Recomputes the values that firebrick-split pins: shuffle of K-fold, row hash, hash split, Feistel folds.
 
-Written from the formulas (Philox4x32-10, Lemire's bounded integers, Fisher-Yates), standard library only.
+Written from the formulas (Philox4x32-10, Lemire's bounded integers, Fisher-Yates, a Feistel network of 12 rounds with the
+finalizer of splitmix64, walked until it falls below n), standard library only.
 Run: python3 split_pinned.py
 """
 
@@ -79,7 +80,42 @@ def hash_f32(values, label):
     return row_hash(pairs_of(data) + [(len(values), 1 << 32 if label is None else label)])
 
 
+def hash_split(identity, seed, test, validation):
+    """0 train, 1 validation, 2 test; shares as (numerator, denominator)."""
+    stream = hash_bytes(identity)
+    block = philox([0, 0, stream & M32, stream >> 32], [seed & M32, seed >> 32])
+    value = block[0] | block[1] << 32
+    first, second = ((num << 64) // den for num, den in (test, validation))
+    return 2 if value < first else 1 if value < first + second else 0
+
+
+def feistel_fold(row, n, k, seed):
+    half = ((n - 1).bit_length() + 1) // 2
+    draw = words(seed, "split/feistel")
+    keys = [next(draw) | next(draw) << 32 for _ in range(12)]
+    mask, place = (1 << half) - 1, row
+    while True:
+        left, right = place >> half, place & mask
+        for key in keys:
+            x = right + key & M64
+            x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & M64
+            x = (x ^ x >> 27) * 0x94D049BB133111EB & M64
+            left, right = right, left ^ (x ^ x >> 31) & mask
+        place = left << half | right
+        if place < n:
+            break
+    # The first n mod k blocks of the permuted places are one longer.
+    size, longer = divmod(n, k)
+    cut = longer * (size + 1)
+    return place // (size + 1) if place < cut else longer + (place - cut) // size
+
+
 if __name__ == "__main__":
     print("k_fold 12 rows, k 3, seed 42:", shuffle([0] * 4 + [1] * 4 + [2] * 4, words(42, "split/k_fold")))
     print("hash_bytes:", hex(hash_bytes(b"firebrick")))
     print("hash_f32:", hex(hash_f32([1.0, 2.0, 3.0, 4.0, 5.0], 6)))
+    parts = [hash_split(struct.pack("<Q", i), 7, (1, 5), (1, 10)) for i in range(24)]
+    print("hash split 0.2 and 0.1 of 24 identities, seed 7:", parts)
+    print("feistel 100003 rows, k 7, seed 11:", [feistel_fold(row, 100_003, 7, 11) for row in range(24)])
+    spread = [feistel_fold(row * 41_666_666, 10**9, 5, 2**40 + 3) for row in range(24)]
+    print("feistel 10^9 rows, every 41666666th, k 5, seed 2^40 + 3:", spread)

@@ -15,7 +15,9 @@ pub enum TimeUnit {
     Times,
     /// Units of the time column itself: a window of 7 is 7 days if times are days.
     Values,
-    /// Groups in the order of their first time, or of their first row where there are no times.
+    /// Groups in the order of their first time, or of their first row where there are no times. Groups that overlap in
+    /// time are refused, and so are windows that share a time with the training before them, unless either is allowed
+    /// with `with_interleaved`.
     Groups,
 }
 
@@ -35,11 +37,15 @@ impl TimeUnit {
 pub(crate) enum Axis {
     /// Place and row are the same.
     Rows(usize),
-    /// Rows by place: those of place `i` are `order[starts[i]..starts[i + 1]]`.
-    Ranks { order: Order, starts: Vec<usize> },
+    /// Rows by place: those of place `i` are `order[starts[i]..starts[i + 1]]`. Where groups must not mix past and
+    /// future, the span of each place, which `check_ties` looks at.
+    Ranks { order: Order, starts: Vec<usize>, spans: Vec<Span> },
     /// Rows by time, with their times less the first.
     Values { order: Order, offsets: Vec<u64>, len: u64 },
 }
+
+/// First time, last time and code of a group.
+type Span = (i64, i64, u32);
 
 /// Rows by ascending place; none when that is row order.
 type Order = Option<Vec<u32>>;
@@ -73,7 +79,7 @@ impl Axis {
                 let mut starts: Vec<usize> =
                     (0..rows.n).filter(|&place| place == 0 || at(place) != at(place - 1)).collect();
                 starts.push(rows.n);
-                Ok(Self::Ranks { order, starts })
+                Ok(Self::Ranks { order, starts, spans: Vec::new() })
             }
             TimeUnit::Values => {
                 let times = rows.need_times(scheme)?;
@@ -125,7 +131,30 @@ impl Axis {
             *cursor += 1;
         }
         let order = (!order.is_sorted()).then_some(order);
-        Ok(Self::Ranks { order, starts })
+        let span = |&group: &usize| (spans[group].0, spans[group].1, groups.codes[group]);
+        let spans = if interleaved { Vec::new() } else { by_first.iter().map(span).collect() };
+        Ok(Self::Ranks { order, starts, spans })
+    }
+
+    /// Refuses windows of groups whose test begins at a time at which their training has not ended.
+    pub(crate) fn check_ties(
+        &mut self,
+        windows: &[(Range<u64>, Range<u64>)],
+    ) -> Result<(), SplitError> {
+        let Self::Ranks { spans, .. } = self else { return Ok(()) };
+        // Nothing else needs them.
+        let spans = std::mem::take(spans);
+        for (train, test) in windows {
+            // Groups follow one another, so the last one of the training ends last.
+            let last = train.end.checked_sub(1).and_then(|place| spans.get(place as usize));
+            let (Some(last), Some(first)) = (last, spans.get(test.start as usize)) else {
+                continue;
+            };
+            if last.1 >= first.0 {
+                return Err(SplitError::GroupsInterleave { earlier: last.2, later: first.2 });
+            }
+        }
+        Ok(())
     }
 
     /// Number of places.
@@ -141,7 +170,7 @@ impl Axis {
     pub(crate) fn rows(&self, places: &Range<u64>) -> RowSet {
         let (order, range) = match self {
             Self::Rows(_) => (&None, places.start as usize..places.end as usize),
-            Self::Ranks { order, starts } => {
+            Self::Ranks { order, starts, .. } => {
                 (order, starts[places.start as usize]..starts[places.end as usize])
             }
             Self::Values { order, offsets, .. } => {

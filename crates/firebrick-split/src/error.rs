@@ -332,6 +332,16 @@ pub enum SplitError {
         /// Its length.
         right_len: usize,
     },
+    /// A setting that the scheme does not look at.
+    #[error("{scheme} does not look at `{field}`: {remedy}")]
+    UnusedSetting {
+        /// Name of the setting.
+        field: &'static str,
+        /// The scheme.
+        scheme: &'static str,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// A recorded case of a scheme that is not known.
     #[error("unknown kind {kind:?} of split")]
     UnknownKind {

@@ -32,7 +32,7 @@ pub enum Rare {
 /// its share at each stage. Rows that no part asks for are excluded. Time O(n + C log C).
 ///
 /// Errors: [`SplitError::BadSizes`], [`SplitError::EmptyPart`], [`SplitError::ClassTooSmall`],
-/// [`SplitError::PartTooSmall`], [`SplitError::MissingColumn`].
+/// [`SplitError::PartTooSmall`], [`SplitError::MissingColumn`], [`SplitError::UnusedSetting`].
 ///
 /// ```
 /// use firebrick_core::Seed;
@@ -113,13 +113,13 @@ impl HoldOut {
         Self { stratified: true, ..self }
     }
 
-    /// With another rule for classes that have fewer rows than there are parts.
+    /// With another rule for classes that have fewer rows than there are parts; for stratified parts without groups.
     #[must_use]
     pub fn with_rare(self, rare: Rare) -> Self {
         Self { rare, ..self }
     }
 
-    /// With at least so many rows of each class in each part.
+    /// With at least so many rows of each class in each part; for stratified parts without groups.
     #[must_use]
     pub fn with_min_per_class(self, rows: usize) -> Self {
         Self { min_per_class: rows, ..self }
@@ -207,6 +207,22 @@ impl HoldOut {
         }
     }
 
+    /// Refuses promises about classes that only stratified parts without groups keep.
+    fn check_used(&self) -> Result<(), SplitError> {
+        if self.stratified && self.groups.is_none() {
+            return Ok(());
+        }
+        let field = if self.min_per_class > 0 {
+            "min_per_class"
+        } else if self.rare != Rare::Error {
+            "rare"
+        } else {
+            return Ok(());
+        };
+        let remedy = "it takes `with_stratified`, and no `with_groups`";
+        Err(SplitError::UnusedSetting { field, scheme: self.name(), remedy })
+    }
+
     /// Whole groups: their parts, spread over the rows.
     fn by_group(
         &self,
@@ -272,6 +288,7 @@ impl Splitter for HoldOut {
 
     fn split(&self, rows: &Rows<'_>) -> Result<Roles, SplitError> {
         rows.check()?;
+        self.check_used()?;
         let name = self.name();
         let mut warnings = rows.ignored(name, self.groups.is_some(), false);
         if let Some(unit) = self.groups {
@@ -378,6 +395,35 @@ mod tests {
             matches!(error, Err(SplitError::PartTooSmall { size: 14, classes: 4, .. })),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn promises_that_nothing_keeps_are_refused() {
+        let (labels, groups) = ([0, 0, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 2, 2, 3, 3]);
+        let rows = Rows::new(8).with_labels(&labels).with_groups(&groups);
+        let plain = HoldOut::new(0.25);
+        let both = plain.clone().with_stratified().with_groups(GroupUnit::Rows);
+        for (split, scheme) in [
+            (plain.clone(), "hold_out"),
+            (plain.clone().with_groups(GroupUnit::Groups), "group_hold_out"),
+            (both, "stratified_group_hold_out"),
+        ] {
+            assert!(split.split(&rows).is_ok());
+            let error = split.clone().with_min_per_class(1).split(&rows).expect_err("unused");
+            assert!(
+                matches!(error, SplitError::UnusedSetting { field: "min_per_class", scheme: s, .. } if s == scheme),
+                "{error}"
+            );
+            for rare in [Rare::Pool, Rare::Ignore] {
+                let error = split.clone().with_rare(rare).split(&rows).expect_err("unused");
+                assert!(
+                    matches!(error, SplitError::UnusedSetting { field: "rare", .. }),
+                    "{error}"
+                );
+            }
+        }
+        let used = plain.with_stratified().with_rare(Rare::Pool).with_min_per_class(1);
+        assert!(used.split(&rows).is_ok());
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub use ids::MAX_FOLDS;
 pub use kfold::KFold;
 pub use leave_out::{DEFAULT_CAP, LeaveOutSplits, LeavePGroupsOut, LeavePOut, combinations};
 pub use ledger::{Ledger, Opening};
-pub use manifest::{DataChange, Manifest};
+pub use manifest::{DataChange, ListManifest, Manifest};
 pub use map::{FoldLists, FoldMap, PartName};
 pub use multilabel::{LabelSets, MultilabelHoldOut, MultilabelKFold};
 pub use predefined::{Predefined, PredefinedSplits};

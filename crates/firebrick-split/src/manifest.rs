@@ -1,6 +1,6 @@
 //! The certificate of a split: what made it, of what, and a hash that tells whether it is still the same.
 
-use crate::{Fingerprint, FoldMap, Spec, SplitError, Warning};
+use crate::{Fingerprint, FoldMap, Spec, SplitError, Splits, Warning};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -93,6 +93,107 @@ impl Manifest {
     }
 }
 
+/// The certificate of splits that are no fold map: of windows of time, leave-outs, purged and predefined splits, the
+/// bootstrap, repeated and nested ones (of those the outer splits). It knows them by their lists.
+///
+/// ```
+/// use firebrick_split::{ListManifest, Rows, Splitter, TimeSeries};
+///
+/// let scheme = TimeSeries::new(3);
+/// let splits = scheme.split(&Rows::new(8))?;
+/// let manifest = ListManifest::new(&splits, scheme.spec(), None);
+/// assert_eq!(manifest.sizes, [[2, 2], [4, 2], [6, 2]]);
+/// manifest.check(&splits)?;
+/// assert!(manifest.check(&scheme.with_gap(1).split(&Rows::new(8))?).is_err());
+/// # Ok::<(), firebrick_split::SplitError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListManifest {
+    /// Version of this form.
+    pub format: u32,
+    /// Algorithm, version, parameters and seed.
+    pub spec: Spec,
+    /// Number of rows.
+    pub rows: usize,
+    /// Rows to train and to validate on in each split.
+    pub sizes: Vec<[usize; 2]>,
+    /// Fingerprint of the rows, where it was given.
+    pub fingerprint: Option<Fingerprint>,
+    /// SHA-256 of all lists, training before validation: the length as eight bytes, each row as four, little-endian.
+    pub lists_sha256: String,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl ListManifest {
+    /// Certifies `splits`, which `spec` made of rows with this fingerprint.
+    #[must_use]
+    pub fn new(splits: &impl Splits, spec: Spec, fingerprint: Option<Fingerprint>) -> Self {
+        let (sizes, lists_sha256) = hash_lists(splits);
+        let (rows, warnings) = (splits.rows(), splits.warnings().to_vec());
+        Self { format: 1, spec, rows, sizes, fingerprint, lists_sha256, warnings }
+    }
+
+    /// Checks that `splits` are those that this certifies.
+    ///
+    /// # Errors
+    /// [`SplitError::MapDamaged`] when the number of rows or any list differs.
+    pub fn check(&self, splits: &impl Splits) -> Result<(), SplitError> {
+        if splits.rows() != self.rows || splits.count() != self.sizes.len() {
+            return Err(damaged(format!(
+                "{} rows in {} splits, certified were {} in {}",
+                splits.rows(),
+                splits.count(),
+                self.rows,
+                self.sizes.len()
+            )));
+        }
+        if hash_lists(splits).1 != self.lists_sha256 {
+            return Err(damaged("the lists are not those that were certified"));
+        }
+        Ok(())
+    }
+
+    /// Checks that the data are still those that were split.
+    ///
+    /// # Errors
+    /// As [`FoldMap::verify`].
+    pub fn verify(&self, now: &Fingerprint) -> Result<(), SplitError> {
+        verify(self.fingerprint.as_ref(), now)
+    }
+}
+
+/// Sizes and hash of all lists, each made when it is reached.
+fn hash_lists(splits: &impl Splits) -> (Vec<[usize; 2]>, String) {
+    let mut hasher = Sha256::new();
+    let mut sizes = Vec::new();
+    for split in splits.iter() {
+        for rows in [&split.train, &split.valid] {
+            hasher.update((rows.len() as u64).to_le_bytes());
+            let bytes: Vec<u8> = rows.iter().flat_map(u32::to_le_bytes).collect();
+            hasher.update(bytes);
+        }
+        sizes.push([split.train.len(), split.valid.len()]);
+    }
+    (sizes, crate::hex::encode(&hasher.finalize()))
+}
+
+/// Says whether number, content or order of the rows changed.
+fn verify(recorded: Option<&Fingerprint>, now: &Fingerprint) -> Result<(), SplitError> {
+    let recorded =
+        recorded.ok_or(SplitError::MissingColumn { column: "fingerprint", scheme: "verify" })?;
+    let change = if recorded.rows != now.rows {
+        DataChange::Count { recorded: recorded.rows, now: now.rows }
+    } else if recorded.content != now.content {
+        DataChange::Content
+    } else if recorded.order != now.order {
+        DataChange::Order
+    } else {
+        return Ok(());
+    };
+    Err(SplitError::DataChanged { change })
+}
+
 impl FoldMap {
     /// The certificate of this split.
     #[must_use]
@@ -117,19 +218,7 @@ impl FoldMap {
     /// [`SplitError::DataChanged`] says whether number, content or order changed; [`SplitError::MissingColumn`] when the
     /// split was made without a fingerprint.
     pub fn verify(&self, now: &Fingerprint) -> Result<(), SplitError> {
-        let recorded = self
-            .fingerprint()
-            .ok_or(SplitError::MissingColumn { column: "fingerprint", scheme: "verify" })?;
-        let change = if recorded.rows != now.rows {
-            DataChange::Count { recorded: recorded.rows, now: now.rows }
-        } else if recorded.content != now.content {
-            DataChange::Content
-        } else if recorded.order != now.order {
-            DataChange::Order
-        } else {
-            return Ok(());
-        };
-        Err(SplitError::DataChanged { change })
+        verify(self.fingerprint().as_ref(), now)
     }
 
     /// Writes the map: a line with the SHA-256 of all that follows, the manifest as one line of JSON, the ids as bytes.
@@ -228,6 +317,40 @@ mod tests {
             assert!(matches!(FoldMap::load(&path), Err(SplitError::MapDamaged { .. })));
         }
         assert!(matches!(FoldMap::load(folder.path().join("none")), Err(SplitError::Io { .. })));
+    }
+
+    #[test]
+    fn splits_without_a_map_are_certified_by_their_lists() {
+        use crate::{
+            Bootstrap, LeavePGroupsOut, LeavePOut, Nested, Predefined, PurgedKFold, Repeated,
+        };
+        fn round<S: Splitter>(scheme: &S, other: &S, rows: &Rows<'_>) {
+            let (splits, others) = (scheme.split(rows).expect("a"), other.split(rows).expect("b"));
+            let manifest = ListManifest::new(&splits, scheme.spec(), rows.fingerprint);
+            assert_eq!((manifest.rows, manifest.sizes.len()), (rows.n, splits.count()));
+            let text = serde_json::to_string(&manifest).expect("serializes");
+            let manifest: ListManifest = serde_json::from_str(&text).expect("reads back");
+            assert!(manifest.check(&splits).is_ok());
+            assert!(matches!(manifest.check(&others), Err(SplitError::MapDamaged { .. })));
+            assert!(rows.fingerprint.is_some_and(|data| manifest.verify(&data).is_ok()));
+            let fewer = RowHashes::new(vec![1, 2]).fingerprint();
+            assert!(matches!(manifest.verify(&fewer), Err(SplitError::DataChanged { .. })));
+        }
+        let (groups, times) = ([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 2, 3, 4, 5, 6, 7]);
+        let data = RowHashes::new((0..8).collect()).fingerprint();
+        let rows = Rows::new(8).with_groups(&groups).with_times(&times).with_fingerprint(data);
+        round(&crate::TimeSeries::new(2), &crate::TimeSeries::new(3), &rows);
+        round(&LeavePOut::one(), &LeavePOut::new(2), &rows);
+        round(&LeavePGroupsOut::one(), &LeavePGroupsOut::new(2), &rows);
+        round(&PurgedKFold::new(2), &PurgedKFold::new(2).with_embargo(1), &rows);
+        round(&Bootstrap::new(3, Seed(1)), &Bootstrap::new(3, Seed(2)), &rows);
+        let given =
+            |shift: u32| Predefined::new((0..8).map(|row| Some((row + shift) / 2 % 2)).collect());
+        round(&given(0), &given(1), &rows);
+        let folds = KFold::new(2).with_shuffle(Seed(0));
+        round(&Repeated::new(folds.clone(), 2, Seed(1)), &Repeated::new(folds, 2, Seed(2)), &rows);
+        let nested = |k| Nested::new(KFold::new(k), KFold::new(2));
+        round(&nested(2), &nested(4), &rows);
     }
 
     #[test]

@@ -226,6 +226,7 @@ proptest! {
         for scheme in [plain.clone(), plain.clone().with_shuffle(p.seed), plain.clone().with_stratified().with_rare(Rare::Pool).with_shuffle(p.seed)] {
             let Ok(roles) = scheme.split(&rows) else { continue };
             prop_assert_eq!(Ok(roles.sizes()), of(&plain));
+            check_splits(&roles, n, false);
             let mut all = [roles.train(), roles.validation(), roles.test()].concat();
             all.sort_unstable();
             prop_assert!(all.into_iter().eq(0..n as u32));
@@ -235,18 +236,25 @@ proptest! {
             let Ok(roles) = scheme.with_shuffle(p.seed).split(&rows) else { continue };
             let part: HashMap<u32, Option<usize>> = (0..n).map(|row| (p.groups[row], roles.map().fold_of(row))).collect();
             prop_assert!((0..n).all(|row| part[&p.groups[row]] == roles.map().fold_of(row)));
+            check_splits(&roles, n, false);
             prop_assert!(roles.sizes().iter().all(|&size| size > 0));
         }
     }
 
-    /// P17: time splits look forward, in rows, distinct times and units of time.
+    /// P17: time splits look forward, in rows, distinct times, units of time and groups.
     #[test]
-    fn time_splits(p in problem(), gap in 0u64..4, test in 1u64..8, train in 1u64..9, step in 1u64..6) {
-        let rows = p.rows();
-        for unit in [TimeUnit::Rows, TimeUnit::Times, TimeUnit::Values] {
-            let expanding = TimeSeries::new(p.k).with_gap(gap).with_test(test).with_unit(unit).split(&rows);
-            let sliding = SlidingWindow::new(train, test).with_gap(gap).with_step(step).with_unit(unit).split(&rows);
-            let mut before = 0;
+    fn time_splits(p in problem(), gap in 0u64..4, test in 1u64..8, train in 1u64..9, step in 1u64..6, size in 1usize..5) {
+        // Groups of neighbouring rows, each with times of its own.
+        let blocks: Vec<u32> = (0..p.n()).map(|row| (row / size) as u32).collect();
+        let spread: Vec<i64> = p.times.iter().zip(&blocks).map(|(time, &block)| time + 1000 * i64::from(block)).collect();
+        let distinct: BTreeSet<i64> = p.times.iter().copied().collect();
+        let place = |row: usize| distinct.range(..p.times[row]).count() as u64;
+        for unit in [TimeUnit::Rows, TimeUnit::Times, TimeUnit::Values, TimeUnit::Groups] {
+            let rows = if unit == TimeUnit::Groups { Rows::new(p.n()).with_groups(&blocks).with_times(&spread) } else { p.rows() };
+            let rows = &rows;
+            let expanding = TimeSeries::new(p.k).with_gap(gap).with_test(test).with_unit(unit).split(rows);
+            let sliding = SlidingWindow::new(train, test).with_gap(gap).with_step(step).with_unit(unit).split(rows);
+            let mut before = BTreeSet::new();
             for splits in [&expanding, &sliding].into_iter().flatten() {
                 check_splits(splits, p.n(), false);
                 for split in splits.iter() {
@@ -255,14 +263,24 @@ proptest! {
                     match unit {
                         TimeUnit::Rows => prop_assert!(last as u64 + gap < first as u64),
                         TimeUnit::Values => prop_assert!(p.times[last].abs_diff(p.times[first]) > gap),
-                        _ => prop_assert!(p.times[last] < p.times[first]),
+                        // Exactly so many places are left out, since windows of these units hold rows at either end.
+                        TimeUnit::Times => prop_assert_eq!(place(last) + gap + 1, place(first)),
+                        TimeUnit::Groups => {
+                            prop_assert_eq!(u64::from(blocks[last]) + gap + 1, u64::from(blocks[first]));
+                            let ends = train.iter().map(|&row| spread[row as usize]).max();
+                            prop_assert!(ends < valid.iter().map(|&row| spread[row as usize]).min());
+                            let (a, b): (BTreeSet<u32>, BTreeSet<u32>) =
+                                (train.iter().map(|&row| blocks[row as usize]).collect(), valid.iter().map(|&row| blocks[row as usize]).collect());
+                            prop_assert!(a.is_disjoint(&b), "groups stay whole");
+                        }
                     }
                 }
             }
             if let Ok(splits) = &expanding {
                 for split in splits.iter() {
-                    prop_assert!(split.train.len() >= before, "expanding windows nest");
-                    before = split.train.len();
+                    let now: BTreeSet<u32> = split.train.iter().collect();
+                    prop_assert!(before.is_subset(&now), "expanding windows nest");
+                    before = now;
                 }
             }
             if let (TimeUnit::Rows, Ok(splits)) = (unit, &sliding) {
@@ -279,6 +297,8 @@ proptest! {
         let (Ok(less), Ok(more)) = (PurgedKFold::new(k).split(&rows), PurgedKFold::new(k).with_embargo(embargo).split(&rows)) else {
             return Ok(());
         };
+        check_splits(&less, starts.len(), false);
+        check_splits(&more, starts.len(), false);
         let mut tested = vec![0; starts.len()];
         for (a, b) in less.iter().zip(more.iter()) {
             prop_assert_eq!(&a.valid, &b.valid);
@@ -337,8 +357,15 @@ proptest! {
             let counts = splits.counts(index).expect("exists");
             prop_assert_eq!(&counts, &more.counts(index).expect("exists"));
             prop_assert_eq!(counts.iter().sum::<u32>() as usize, n);
-            let valid = splits.get(index).expect("exists").valid;
-            prop_assert!((0..n).all(|row| (counts[row] == 0) == valid.contains(row as u32)));
+            let split = splits.get(index).expect("exists");
+            let (train, valid) = (list(&split.train), list(&split.valid));
+            prop_assert!((0..n).all(|row| (counts[row] == 0) == split.valid.contains(row as u32)));
+            // P1 to P3, but for rows that are drawn repeatedly: ascending, in range, disjoint, none forgotten.
+            prop_assert!(!train.is_empty() && !valid.is_empty());
+            prop_assert!(train.is_sorted() && valid.windows(2).all(|pair| pair[0] < pair[1]));
+            let drawn: BTreeSet<u32> = train.iter().copied().collect();
+            prop_assert!(valid.iter().all(|row| !drawn.contains(row)));
+            prop_assert!(drawn.iter().chain(&valid).copied().collect::<BTreeSet<u32>>().into_iter().eq(0..n as u32));
         }
     }
 

@@ -111,6 +111,12 @@ fn difference(ours: &[[Vec<u32>; 2]], theirs: &[[Vec<u32>; 2]]) -> Option<String
 /// Codes in the order in which NumPy sorts the values.
 fn codes(name: &str, column: Option<&Vec<Value>>) -> Result<Vec<u32>, SplitError> {
     let column = column.ok_or_else(|| bad(format!("`{name}` is missing")))?;
+    // Beyond 2^53 neighbouring whole numbers are one float.
+    let whole =
+        |value: &Value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+    if let Some(numbers) = column.iter().map(whole).collect::<Option<Vec<i128>>>() {
+        return Ok(encode::sorted(numbers).codes);
+    }
     if let Some(numbers) = column.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
         return Ok(encode::floats("y or g", &numbers)?.codes);
     }
@@ -212,6 +218,20 @@ mod tests {
             {"kind": "TimeSeriesSplit", "n": 4, "n_splits": 3, "max_train_size": 0,
              "folds": [[[0], [1]], [[0, 1], [2]], [[0, 1, 2], [3]]]},
             {"kind": "PredefinedSplit", "n": 3, "test_fold": [7, -2, -1], "folds": [[[0, 2], [1]], [[1, 2], [0]]]},
+        ]);
+        let report = replay(&cases).expect("the form");
+        assert_eq!(report.equal, 3, "{:?}", report.differences);
+    }
+
+    #[test]
+    fn whole_numbers_beyond_the_floats_stay_apart() {
+        // 2^53 and 2^53 + 1 are one float; 2^64 - 1 fits into no signed number.
+        let cases = serde_json::json!([
+            {"kind": "leave_one_group_out", "n": 3,
+             "g": [9_007_199_254_740_993_i64, 9_007_199_254_740_992_i64, 9_007_199_254_740_993_i64],
+             "folds": [[[0, 2], [1]], [[1], [0, 2]]]},
+            {"kind": "leave_one_group_out", "n": 2, "g": [u64::MAX, -1], "folds": [[[0], [1]], [[1], [0]]]},
+            {"kind": "leave_one_group_out", "n": 2, "g": [1.5, 1], "folds": [[[0], [1]], [[1], [0]]]},
         ]);
         let report = replay(&cases).expect("the form");
         assert_eq!(report.equal, 3, "{:?}", report.differences);

@@ -34,9 +34,7 @@ impl Words {
 
     #[inline(never)]
     fn refill(&mut self) {
-        for (lane, block) in self.words.iter_mut().enumerate() {
-            *block = self.stream.block_at(self.next_block + lane as u64);
-        }
+        self.words = self.stream.blocks_at(self.next_block);
         self.next_block += BATCH as u64;
         self.used = 0;
     }

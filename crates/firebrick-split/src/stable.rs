@@ -213,6 +213,28 @@ mod tests {
         assert!(HashSplit::new("0.6", Seed(1)).and_then(|s| s.with_validation("0.4")).is_err());
     }
 
+    /// Recomputed by `tests/references/split_pinned.py`; other values would move rows of splits that exist.
+    #[test]
+    fn parts_and_folds_are_pinned() {
+        let split =
+            HashSplit::new("0.2", Seed(7)).and_then(|s| s.with_validation("0.1")).expect("valid");
+        let parts: Vec<PartName> = (0..24u64).map(|id| split.part(&id.to_le_bytes())).collect();
+        for (id, part) in parts.into_iter().enumerate() {
+            let expected = match id {
+                8 | 10 | 16 => PartName::Test,
+                7 | 15 => PartName::Validation,
+                _ => PartName::Train,
+            };
+            assert_eq!(part, expected, "{id}");
+        }
+        let small = FeistelFolds::new(100_003, 7, Seed(11)).expect("valid");
+        let folds: Vec<usize> = (0..24).filter_map(|row| small.fold_of(row)).collect();
+        assert_eq!(folds, [1, 6, 2, 2, 5, 1, 6, 1, 1, 0, 6, 3, 3, 1, 1, 0, 6, 5, 2, 1, 3, 1, 3, 3]);
+        let large = FeistelFolds::new(1_000_000_000, 5, Seed((1 << 40) + 3)).expect("valid");
+        let folds: Vec<usize> = (0..24).filter_map(|row| large.fold_of(row * 41_666_666)).collect();
+        assert_eq!(folds, [1, 4, 2, 3, 4, 4, 2, 0, 4, 4, 1, 3, 2, 0, 1, 3, 2, 4, 2, 0, 1, 4, 3, 0]);
+    }
+
     #[test]
     fn the_permutation_is_one() {
         for n in [1u64 << 16, (1 << 16) + 1, 100_003, 1 << 18] {

@@ -178,10 +178,11 @@ pub struct TimeSplits {
 impl TimeSplits {
     fn new(
         rows: &Rows<'_>,
-        axis: Axis,
+        mut axis: Axis,
         windows: Vec<(Range<u64>, Range<u64>)>,
         warnings: Vec<Warning>,
     ) -> Result<Self, SplitError> {
+        axis.check_ties(&windows)?;
         let splits = Self { n: rows.n, axis, windows, warnings };
         // Windows in units of time may fall between the rows.
         if matches!(splits.axis, Axis::Values { .. }) {
@@ -443,6 +444,22 @@ mod tests {
         let scheme = TimeSeries::new(2).with_unit(TimeUnit::Groups);
         assert_eq!(scheme.split(&rows), Err(SplitError::GroupsInterleave { earlier: 3, later: 5 }));
         assert!(scheme.with_interleaved().split(&rows).is_ok());
+    }
+
+    #[test]
+    fn groups_of_one_time_stay_on_one_side() {
+        // Groups 1 and 2 share the time 4: that matters only where a window parts them.
+        let (groups, times) = ([0, 1, 2, 3, 4, 5], [1, 4, 4, 6, 7, 8]);
+        let rows = Rows::new(6).with_groups(&groups).with_times(&times);
+        let sliding = |train| SlidingWindow::new(train, 1).with_unit(TimeUnit::Groups);
+        let error = SplitError::GroupsInterleave { earlier: 1, later: 2 };
+        assert_eq!(sliding(2).split(&rows), Err(error));
+        assert_eq!(lists(&sliding(3).split(&rows).expect("no window parts them")).len(), 3);
+        assert_eq!(lists(&sliding(2).with_gap(1).split(&rows).expect("a gap between")).len(), 3);
+        let allowed = sliding(2).with_interleaved().split(&rows).expect("allowed");
+        assert_eq!(lists(&allowed)[0], (vec![0, 1], vec![2]));
+        // Without times groups go by their rows, and nothing is tied.
+        assert!(sliding(2).split(&Rows::new(6).with_groups(&groups)).is_ok());
     }
 
     #[test]

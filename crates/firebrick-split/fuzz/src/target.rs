@@ -151,18 +151,20 @@ fn schemes(bytes: &mut Bytes<'_>) {
             run(Nested::new(KFold::new(k).with_shuffle(seed), GroupKFold::new(a as usize)), &rows)
         }
         _ => {
-            let mut scheme = HoldOut::new(size(bytes))
-                .with_validation(size(bytes))
-                .with_train(size(bytes))
-                .with_min_per_class(a as usize);
-            if bytes.byte().is_multiple_of(2) {
-                scheme = scheme.with_stratified().with_rare(
-                    [Rare::Error, Rare::Pool, Rare::Ignore][usize::from(bytes.byte() % 3)],
-                );
+            let mut scheme =
+                HoldOut::new(size(bytes)).with_validation(size(bytes)).with_train(size(bytes));
+            let (stratified, grouped) =
+                (bytes.byte().is_multiple_of(2), bytes.byte().is_multiple_of(2));
+            if stratified {
+                scheme = scheme.with_stratified();
             }
-            if bytes.byte().is_multiple_of(2) {
+            if grouped {
                 scheme = scheme.with_groups(
                     [GroupUnit::Rows, GroupUnit::Groups][usize::from(bytes.byte() % 2)],
+                );
+            } else if stratified {
+                scheme = scheme.with_min_per_class(a as usize).with_rare(
+                    [Rare::Error, Rare::Pool, Rare::Ignore][usize::from(bytes.byte() % 3)],
                 );
             }
             run(Repeated::new(scheme.with_shuffle(seed), k.min(3), seed), &rows);

@@ -21,12 +21,12 @@ pub(super) fn groups(audit: &Audit<'_>) -> Check {
     for (group, parts) in seen.iter().enumerate() {
         if parts.count_ones() > 1 {
             count += 1;
-            let code = groups.codes[group];
+            let name = audit.group(groups.codes[group]);
             check.example(|| {
                 let names = ["training", "validation", "test"];
                 let list: Vec<&str> =
                     (0..3).filter(|p| parts >> p & 1 == 1).map(|p| names[p]).collect();
-                format!("group {code} is in the {} parts", list.join(" and "))
+                format!("group {name} is in the {} parts", list.join(" and "))
             });
         }
     }
@@ -38,10 +38,13 @@ pub(super) fn times(audit: &Audit<'_>) -> Check {
     let Some(times) = audit.rows.times else {
         return Check::skipped(name, "no times were given");
     };
-    let held_out = || (0..times.len()).filter(|&row| audit.held_out(row)).map(|row| times[row]);
-    let (Some(first), Some(last)) = (held_out().min(), held_out().max()) else {
+    let held_out = || (0..times.len()).filter(|&row| audit.held_out(row));
+    let (Some(earliest), Some(latest)) =
+        (held_out().min_by_key(|&row| times[row]), held_out().max_by_key(|&row| times[row]))
+    else {
         return Check::skipped(name, "no row is held out");
     };
+    let (first, last) = (times[earliest], times[latest]);
     let reach = i128::from(first) - i128::from(audit.horizon);
     let mut check = Check::new(name);
     let (mut count, mut trained) = (0, 0);
@@ -55,7 +58,8 @@ pub(super) fn times(audit: &Audit<'_>) -> Check {
         if late {
             count += 1;
             check.example(|| {
-                format!("training row {row} at {time}, held-out rows from {first} to {last}")
+                let [at, from, to] = [row, earliest, latest].map(|row| audit.time(row, times[row]));
+                format!("training row {row} at {at}, held-out rows from {from} to {to}")
             });
         }
     }
@@ -119,7 +123,7 @@ pub(super) fn new_labels(audit: &Audit<'_>) -> Check {
     let mut count = 0;
     for class in (0..classes.len()).filter(|&class| !trained[class] && held_out[class] > 0) {
         count += held_out[class];
-        let (label, rows) = (classes.codes[class], held_out[class]);
+        let (label, rows) = (audit.label(classes.codes[class]), held_out[class]);
         check.example(|| format!("label {label} occurs in {rows} held-out rows only"));
     }
     check.of(count, held_out.iter().sum(), Verdict::Warning)

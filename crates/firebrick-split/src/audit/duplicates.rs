@@ -5,7 +5,7 @@ use crate::{hash_bytes, hash_f32};
 use rayon::prelude::*;
 
 /// Whether two rows of features hold the same values (-0 is 0, NaN is NaN).
-fn equal(a: &[f32], b: &[f32]) -> bool {
+pub(super) fn equal(a: &[f32], b: &[f32]) -> bool {
     a.iter().zip(b).all(|(a, b)| a == b || a.is_nan() && b.is_nan())
 }
 
@@ -57,11 +57,18 @@ pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> 
     let (mut leaked, mut conflicting) = (0, 0);
     for class in &equal_rows {
         let first = class[0];
-        let trained = class.iter().find(|&&row| audit.parts[row as usize] == 0);
-        if let Some(&trained) = trained {
+        let member =
+            |part: u8| class.iter().copied().find(|&row| audit.parts[row as usize] == part);
+        if let Some(trained) = member(0) {
             for &row in class.iter().filter(|&&row| audit.held_out(row as usize)) {
                 leaked += 1;
                 duplicates.example(|| format!("held-out row {row} equals training row {trained}"));
+            }
+        } else if let Some(validated) = member(1) {
+            // Whoever chose a model by the validation part has seen these rows of the test.
+            for &row in class.iter().filter(|&&row| audit.parts[row as usize] == 2) {
+                leaked += 1;
+                duplicates.example(|| format!("test row {row} equals validation row {validated}"));
             }
         }
         // All members are tied to the first, so that a repair takes the whole class; parts may be equal in between.
@@ -73,9 +80,10 @@ pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> 
                 class.iter().find(|&&row| labels[row as usize] != labels[first as usize])
         {
             conflicting += class.len();
-            let (a, b) = (labels[first as usize], labels[row as usize]);
-            conflicts
-                .example(|| format!("rows {first} and {row} are equal, their labels {a} and {b}"));
+            conflicts.example(|| {
+                let [a, b] = [first, row].map(|row| audit.label(labels[row as usize]));
+                format!("rows {first} and {row} are equal, their labels {a} and {b}")
+            });
         }
     }
     let held_out = (0..n).filter(|&row| audit.held_out(row)).count();

@@ -185,6 +185,8 @@ impl std::fmt::Display for AuditReport {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Audit<'a> {
+    /// What the caller calls labels and groups, by code, and times, by row.
+    names: [&'a [String]; 3],
     /// 0 for training, 1 and 2 for held-out parts, anything else for rows in none.
     parts: Vec<u8>,
     features: Option<(&'a [f32], usize)>,
@@ -200,6 +202,7 @@ impl<'a> Audit<'a> {
         Self {
             rows: Rows::new(parts.len()),
             parts,
+            names: [&[]; 3],
             features: None,
             texts: None,
             horizon: 0,
@@ -260,6 +263,18 @@ impl<'a> Audit<'a> {
         Self { rows: *rows, ..self }
     }
 
+    /// With the caller's words for the examples: the name of each label code and of each group code, and the time of
+    /// each row as it was written. What a list does not hold is shown as a number.
+    #[must_use]
+    pub fn with_names(
+        self,
+        labels: &'a [String],
+        groups: &'a [String],
+        times: &'a [String],
+    ) -> Self {
+        Self { names: [labels, groups, times], ..self }
+    }
+
     /// For a split by time: training must end more than `horizon` before the held-out rows begin.
     #[must_use]
     pub fn with_time_split(self, horizon: u64) -> Self {
@@ -299,6 +314,23 @@ impl<'a> Audit<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What a label is called.
+    fn label(&self, code: u32) -> String {
+        let name = self.names[0].get(code as usize);
+        name.map_or_else(|| code.to_string(), |name| format!("{name:?}"))
+    }
+
+    /// What a group is called.
+    fn group(&self, code: u32) -> String {
+        let name = self.names[1].get(code as usize);
+        name.map_or_else(|| code.to_string(), |name| format!("{name:?}"))
+    }
+
+    /// How the time of a row was written.
+    fn time(&self, row: usize, time: i64) -> String {
+        self.names[2].get(row).cloned().unwrap_or_else(|| time.to_string())
     }
 
     fn held_out(&self, row: usize) -> bool {

@@ -21,13 +21,20 @@ fn sample(audit: &Audit<'_>, held_out: bool, most: usize) -> Vec<usize> {
     rows
 }
 
-fn left_out(audit: &Audit<'_>, looked_at: usize) -> String {
+/// What a model does not see: rows beyond the sample, columns beyond `used` of `columns`, texts.
+fn left_out(audit: &Audit<'_>, looked_at: usize, used: usize, columns: usize) -> String {
     let n = audit.parts.iter().filter(|&&part| part <= 2).count();
+    let mut parts = Vec::new();
     if looked_at < n {
-        format!("{} of {n} rows, beyond the sample", n - looked_at)
-    } else {
-        String::new()
+        parts.push(format!("{} of {n} rows, beyond the sample", n - looked_at));
     }
+    if used < columns {
+        parts.push(format!("{} of {columns} columns", columns - used));
+    }
+    if audit.texts.is_some() {
+        parts.push("the texts".to_owned());
+    }
+    parts.join("; ")
 }
 
 /// The most frequent class of each bin of one feature, and whether held-out rows follow it.
@@ -81,7 +88,7 @@ pub(super) fn single_feature(audit: &Audit<'_>) -> Check {
             format!("column {column} alone removes {:.1} % of the errors", 100.0 * score)
         });
     }
-    check.not_checked = left_out(audit, train.len() + valid.len());
+    check.not_checked = left_out(audit, train.len() + valid.len(), columns, columns);
     check.of(suspects, columns, Verdict::Warning)
 }
 
@@ -137,10 +144,7 @@ pub(super) fn adversarial(audit: &Audit<'_>) -> Check {
     let deviation = ((a + b + 1.0) / (12.0 * a * b)).sqrt();
     let mut check = Check::new(name);
     check.share = area;
-    check.not_checked = left_out(audit, rows.len());
-    if used < columns {
-        check.not_checked += &format!("; {} of {columns} columns", columns - used);
-    }
+    check.not_checked = left_out(audit, rows.len(), used, columns);
     if area > 0.55 && area > 0.5 + 4.0 * deviation {
         check.verdict = Verdict::Warning;
         check.count = rows.len();

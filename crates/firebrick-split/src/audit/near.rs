@@ -1,7 +1,8 @@
 //! Nearly equal rows: SimHash for vectors and images, MinHash for texts, candidates verified.
 
+use super::duplicates::equal;
 use super::{Audit, Check, Verdict};
-use crate::hash_bytes;
+use crate::{hash_bytes, hash_f32};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -16,28 +17,50 @@ const BUCKET: usize = 400;
 pub(super) fn run(audit: &Audit<'_>, pairs: &mut Vec<(u32, u32)>) -> Vec<Check> {
     let mut check = Check::new(NAME);
     let mut cut_short = 0;
+    let mut left_out: Vec<String> = Vec::new();
     let wide = audit.features.filter(|(_, columns)| *columns >= LEAST_COLUMNS);
-    let found = if let Some((values, columns)) = wide {
-        vectors(audit, values, columns, &mut cut_short)
-    } else if let Some(texts) = audit.texts {
-        texts_near(audit, texts, &mut cut_short)
-    } else if audit.features.is_some() {
-        return vec![Check::skipped(
-            NAME,
-            "vectors of fewer than 8 columns have close neighbours by nature",
-        )];
-    } else {
-        return vec![Check::skipped(NAME, "neither features nor texts were given")];
+    // Numbers and texts are two sides of a row: where there are both, both must agree.
+    let found = match (wide, audit.texts) {
+        (Some((values, columns)), texts) => {
+            let mut found = vectors(audit, values, columns, &mut cut_short);
+            if let Some(texts) = texts {
+                found.retain(|&(a, b)| alike(texts[a as usize], texts[b as usize]));
+                left_out.push("rows with near numbers whose texts differ".into());
+            }
+            found
+        }
+        (None, Some(texts)) => {
+            if audit.features.is_some() {
+                left_out.push("rows with near texts whose numbers differ".into());
+            }
+            texts_near(audit, texts, &mut cut_short)
+        }
+        (None, None) if audit.features.is_some() => {
+            return vec![Check::skipped(
+                NAME,
+                "vectors of fewer than 8 columns have close neighbours by nature",
+            )];
+        }
+        (None, None) => {
+            return vec![Check::skipped(NAME, "neither features nor texts were given")];
+        }
     };
     if cut_short > 0 {
-        check.not_checked = format!("most pairs within {cut_short} crowded buckets");
+        left_out.push(format!("most pairs within {cut_short} crowded buckets"));
     }
+    check.not_checked = left_out.join("; ");
     let mut rows = BTreeSet::new();
     for &(a, b) in &found {
-        let (trained, held_out) = if audit.parts[a as usize] == 0 { (a, b) } else { (b, a) };
-        if audit.parts[trained as usize] == 0 && rows.insert(held_out) {
+        // Training comes before validation, validation before the test.
+        let early_is_a = audit.parts[a as usize] < audit.parts[b as usize];
+        let (early, late) = if early_is_a { (a, b) } else { (b, a) };
+        if rows.insert(late) {
             check.example(|| {
-                format!("held-out row {held_out} nearly equals training row {trained}")
+                if audit.parts[early as usize] == 0 {
+                    format!("held-out row {late} nearly equals training row {early}")
+                } else {
+                    format!("test row {late} nearly equals validation row {early}")
+                }
             });
         }
     }
@@ -151,6 +174,25 @@ fn shingles(text: &str) -> Vec<u64> {
     hashes
 }
 
+/// Whether two ascending sets of shingles have a Jaccard similarity of 0.8 and more.
+fn similar(left: &[u64], right: &[u64]) -> bool {
+    let (mut i, mut j, mut shared) = (0, 0, 0usize);
+    while i < left.len() && j < right.len() {
+        match left[i].cmp(&right[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => (i, j, shared) = (i + 1, j + 1, shared + 1),
+        }
+    }
+    let union = left.len() + right.len() - shared;
+    5 * shared >= 4 * union && union > 0
+}
+
+/// Whether two texts are equal or near.
+fn alike(left: &str, right: &str) -> bool {
+    left == right || similar(&shingles(left), &shingles(right))
+}
+
 /// The least hash in each of 128 bins; an empty bin takes that of the next filled one.
 fn signature(shingles: &[u64]) -> [u64; 128] {
     let mut bins = [u64::MAX; 128];
@@ -170,32 +212,31 @@ fn signature(shingles: &[u64]) -> [u64; 128] {
     bins
 }
 
-/// Texts whose sets of shingles have a Jaccard similarity of 0.8 and more: 16 bands of 8 bins.
+/// Texts whose sets of shingles are similar, of rows whose numbers are equal: 16 bands of 8 bins.
 fn texts_near(audit: &Audit<'_>, texts: &[&str], cut_short: &mut usize) -> Vec<(u32, u32)> {
     let sets: Vec<Vec<u64>> = texts.par_iter().map(|text| shingles(text)).collect();
     let signatures: Vec<[u64; 128]> = sets.par_iter().map(|set| signature(set)).collect();
+    let numbers =
+        |row: usize| audit.features.map(|(values, width)| &values[row * width..(row + 1) * width]);
+    // Part of each key, so that a column of few categories does not crowd the buckets.
+    let marks: Vec<u64> = (0..texts.len())
+        .into_par_iter()
+        .map(|row| numbers(row).map_or(0, |values| hash_f32(values, None)))
+        .collect();
     let near = |a: usize, b: usize| {
-        let (mut i, mut j, mut shared) = (0, 0, 0usize);
-        while i < sets[a].len() && j < sets[b].len() {
-            match sets[a][i].cmp(&sets[b][j]) {
-                std::cmp::Ordering::Less => i += 1,
-                std::cmp::Ordering::Greater => j += 1,
-                std::cmp::Ordering::Equal => (i, j, shared) = (i + 1, j + 1, shared + 1),
-            }
-        }
-        let union = sets[a].len() + sets[b].len() - shared;
-        5 * shared >= 4 * union && union > 0
+        numbers(a).zip(numbers(b)).is_none_or(|(a, b)| equal(a, b)) && similar(&sets[a], &sets[b])
     };
     let mut found = Vec::new();
     for band in 0..16 {
-        let key = |signature: &[u64; 128]| {
-            let bytes: Vec<u8> = signature[8 * band..8 * band + 8]
+        let key = |row: usize| {
+            let bytes: Vec<u8> = signatures[row][8 * band..8 * band + 8]
                 .iter()
+                .chain([&marks[row]])
                 .flat_map(|hash| hash.to_le_bytes())
                 .collect();
             hash_bytes(&bytes)
         };
-        let keyed = signatures.iter().enumerate().map(|(row, s)| (key(s), row as u32)).collect();
+        let keyed = (0..texts.len()).map(|row| (key(row), row as u32)).collect();
         found.extend(candidates(keyed, audit, &near, cut_short));
     }
     found.sort_unstable();

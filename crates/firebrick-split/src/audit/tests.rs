@@ -129,6 +129,107 @@ fn rows_of_values_and_texts_are_equal_in_both() {
 }
 
 #[test]
+fn a_clean_table_with_categories_raises_no_alarm() {
+    for seed in 0..10 {
+        for columns in [4, 10] {
+            let n = 600;
+            let values = noise(n, columns, 100 + seed);
+            let mut stream = Seed(seed).stream("categories");
+            let texts: Vec<&str> =
+                (0..n).map(|_| ["red", "green", "blue"][stream.below(3) as usize]).collect();
+            let labels: Vec<u32> = (0..n).map(|_| stream.below(3) as u32).collect();
+            let report = Audit::of_roles(&roles(n, seed))
+                .with_features(&values, columns)
+                .with_texts(&texts)
+                .with_rows(&Rows::new(n).with_labels(&labels))
+                .run()
+                .expect("runs");
+            assert_eq!(report.verdict(), Verdict::Clean, "{report}");
+            assert!(report.pairs.is_empty());
+            let left_out = |name: &str| report.check(name).expect("exists").not_checked.clone();
+            assert!(left_out("near duplicates").contains("differ"), "{report}");
+            assert!(left_out("single feature").contains("the texts"), "{report}");
+            assert!(left_out("adversarial validation").contains("the texts"), "{report}");
+        }
+    }
+}
+
+#[test]
+fn near_rows_agree_in_numbers_and_texts() {
+    let (n, columns) = (400, 10);
+    let mut values = noise(n, columns, 5);
+    let roles = roles(n, 5);
+    let (train, validation, test) = (roles.train(), roles.validation(), roles.test());
+    let mut texts = vec!["red"; n];
+    // Near a training row, near one of another text, near a row of the validation part.
+    let planted = [(train[0], test[0]), (train[1], test[1]), (validation[0], test[2])];
+    for (from, to) in planted.map(|(from, to)| (from as usize * columns, to as usize * columns)) {
+        values.copy_within(from..from + columns, to);
+        values[to] += 0.01;
+    }
+    texts[test[1] as usize] = "blue";
+    let audit = Audit::of_roles(&roles).with_features(&values, columns).with_texts(&texts);
+    let report = audit.run().expect("runs");
+    assert_eq!(verdict(&report, "exact duplicates"), (Verdict::Clean, 0));
+    assert_eq!(verdict(&report, "near duplicates"), (Verdict::Warning, 2), "{report}");
+    let mut pairs = [planted[0], planted[2]].map(|(a, b)| (a.min(b), a.max(b)));
+    pairs.sort_unstable();
+    assert_eq!(report.pairs, pairs);
+    assert!(report.to_string().contains("nearly equals validation row"), "{report}");
+
+    // Few columns: texts are compared, of rows with equal numbers.
+    let folds = KFold::new(2).split(&Rows::new(4)).expect("splits"); // 0, 1 against 2, 3
+    let texts = ["a b c d e f g h i j k l", "a", "A b c d e f g h i j k l", "a"];
+    let audit = Audit::of_fold(&folds, 1).with_texts(&texts);
+    let report = audit.clone().with_features(&[1.0, 2.0, 1.0, 3.0], 1).run().expect("runs");
+    assert_eq!(report.pairs, [(0, 2)], "{report}");
+    assert_eq!(audit.run().expect("runs").pairs, [(0, 2), (1, 3)]);
+}
+
+#[test]
+fn test_rows_that_repeat_validation_rows_are_found() {
+    let roles = Roles::from_numbers(&[0, 0, 1, 2, 2, 1]).expect("valid");
+    let report = Audit::of_roles(&roles)
+        .with_features(&[1.0, 2.0, 3.0, 3.0, 1.0, 3.0], 1)
+        .exact_duplicates()
+        .expect("runs");
+    // Row 4 repeats training row 0, row 3 the validation rows 2 and 5.
+    assert_eq!(verdict(&report, "exact duplicates"), (Verdict::Error, 2));
+    let examples = &report.check("exact duplicates").expect("exists").examples;
+    assert!(examples.contains(&"test row 3 equals validation row 2".to_owned()), "{examples:?}");
+    let groups = report.fix(None).expect("as many");
+    assert_eq!((groups[2], groups[3], groups[5]), (2, 2, 2));
+}
+
+#[test]
+fn examples_speak_the_words_of_the_caller() {
+    let folds = KFold::new(2).split(&Rows::new(4)).expect("splits"); // 0, 1 against 2, 3
+    let (labels, groups, times) = ([0, 0, 1, 0], [0, 1, 1, 2], [5, 7, 6, 8]);
+    let rows = Rows::new(4).with_labels(&labels).with_groups(&groups).with_times(&times);
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<String>>();
+    let (label_names, group_names) = (words("cat dog"), words("ann bob eve"));
+    let written = words("mon wed tue thu");
+    let audit = Audit::of_fold(&folds, 1).with_rows(&rows).with_features(&[1.0, 2.0, 1.0, 4.0], 1);
+    let named = audit.clone().with_names(&label_names, &group_names, &written);
+    let examples = |audit: &Audit<'_>, name: &str| {
+        audit.run().expect("runs").check(name).expect("exists").examples.clone()
+    };
+    for (check, numbers, names) in [
+        ("groups across parts", "group 1 is in", "group \"bob\" is in"),
+        ("labels never trained on", "label 1 occurs", "label \"dog\" occurs"),
+        ("conflicting labels", "labels 0 and 1", "labels \"cat\" and \"dog\""),
+        (
+            "times across parts",
+            "at 7, held-out rows from 6 to 8",
+            "at wed, held-out rows from tue to thu",
+        ),
+    ] {
+        let (plain, named) = (examples(&audit, check), examples(&named, check));
+        assert!(plain[0].contains(numbers) && named[0].contains(names), "{plain:?} {named:?}");
+    }
+}
+
+#[test]
 fn groups_and_times_across_parts_are_found() {
     let folds = KFold::new(2).split(&Rows::new(6)).expect("splits");
     let groups = [1, 2, 3, 3, 4, 2];

@@ -1,7 +1,10 @@
 //! The command: on the embedded digits, on a file with planted leaks, and on what it must refuse.
 
 use firebrick_core::Seed;
-use firebrick_split::{AuditReport, Check, FoldMap, Manifest, Verdict};
+use firebrick_split::{
+    AuditReport, Check, FoldMap, GroupKFold, ListManifest, Manifest, Predefined, Rows, Splitter,
+    StratifiedKFold, Verdict,
+};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -136,11 +139,12 @@ fn planted_duplicates_groups_and_times_are_found_in_a_given_split() {
 fn what_cannot_be_split_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let file = folder.path().join("few.csv");
-    std::fs::write(&file, "x,label,day\n1,a,2026-01-01\n2,a,soon\n3,b,\n").expect("writable");
+    let cells = "x,label,day,empty,part,same\n1,a,2026-01-01,u,train,one\n2,a,soon,,,one\n3,b,,v,tset,one\n";
+    std::fs::write(&file, cells).expect("writable");
     let file = file.to_str().expect("a name");
     let cases: &[(&[&str], &str)] = &[
         (&["--csv", "no-such.csv"], "cannot read no-such.csv"),
-        (&["--csv", file, "--label", "lable"], "no column \"lable\"; there are 3: x, label, day"),
+        (&["--csv", file, "--label", "lable"], "no column \"lable\"; there are 6: x, label, day"),
         (&["--csv", file, "--label", "label"], "the validation part would be empty: 3 rows"),
         (
             &["--csv", file, "--label", "label", "--validation", "0"],
@@ -149,7 +153,15 @@ fn what_cannot_be_split_is_one_line_and_exit_code_2() {
         (&["--csv", file, "--label", "label", "--rare", "maybe"], "error, pool or ignore"),
         (&["--csv", file, "--time", "day"], "row 1 of the time column"),
         (&["--csv", file, "--scheme", "k_fold", "--k", "9"], "got 9 for 3 rows"),
-        (&["--csv", file, "--scheme", "magic"], "unknown scheme"),
+        (
+            &["--csv", file, "--scheme", "magic"],
+            "unknown scheme \"magic\"; there are hold_out, time",
+        ),
+        (&["--csv", file, "--gap", "1"], "--gap does nothing here: it is for time_series"),
+        (&["--csv", file, "--label", "empty"], "row 1 of column \"empty\" has no value: \"\""),
+        (&["--csv", file, "--group", "empty"], "row 1 of column \"empty\" has no value: \"\""),
+        (&["--csv", file, "--part", "part"], "row 2 of the part column is \"tset\", but others"),
+        (&["--csv", file, "--part", "same"], "all 3 rows are in fold \"one\""),
         (&["--csv", file, "--test", "1.5"], "strictly between 0 and 1"),
         (&["--csv", file, "--k", "-1"], "--k must be a whole number"),
         (&["--csv"], "--csv needs a value"),
@@ -163,4 +175,116 @@ fn what_cannot_be_split_is_one_line_and_exit_code_2() {
         assert!(error.starts_with("error: ") && error.contains(part), "{words:?}: {error}");
     }
     assert!(text(&split(&["--help"])).contains("usage: split --csv FILE"));
+}
+
+#[test]
+fn a_given_split_may_leave_rows_out() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (file, out) = (folder.path().join("given.csv"), folder.path().join("out"));
+    let (csv, to) = (file.to_str().expect("a name"), out.to_str().expect("a name"));
+    std::fs::write(&file, "x,part\n1,train\n2,\n3,Test\n4,-1\n5,train\n6,dev\n").expect("writable");
+    text(&split(&["--csv", csv, "--part", "part", "--out", to]));
+    let parts = ["train", "validation", "test"].map(|part| rows(&out, part));
+    assert_eq!(parts, [vec![0, 4], vec![5], vec![2]]);
+    // Folds of any name; the certificate knows them by their lists.
+    std::fs::write(&file, "x,part\n1,b\n2,a\n3,\n4,b\n").expect("writable");
+    text(&split(&["--csv", csv, "--part", "part", "--out", to]));
+    let manifest: ListManifest = read(&out.join("manifest.json"));
+    let of = |folds: [Option<u32>; 4]| {
+        Predefined::new(folds.to_vec()).split(&Rows::new(4)).expect("splits")
+    };
+    assert!(manifest.check(&of([Some(1), Some(0), None, Some(1)])).is_ok());
+    assert!(manifest.check(&of([Some(1), Some(0), Some(0), Some(1)])).is_err());
+    assert_eq!(manifest.sizes, [[3, 1], [2, 2]]);
+    assert!(manifest.fingerprint.is_some());
+}
+
+#[test]
+fn lists_of_a_former_run_are_removed() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (file, out) = (folder.path().join("rows.csv"), folder.path().join("out"));
+    let (csv, to) = (file.to_str().expect("a name"), out.to_str().expect("a name"));
+    let cells: Vec<String> = (0..40).map(|row| format!("{row},{}\n", row % 4)).collect();
+    std::fs::write(&file, format!("x,y\n{}", cells.concat())).expect("writable");
+    let names = || {
+        let entries = std::fs::read_dir(&out).expect("a folder");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.expect("readable").file_name().to_string_lossy().into_owned()
+        };
+        entries.map(name).collect::<BTreeSet<String>>()
+    };
+    text(&split(&["--csv", csv, "--scheme", "KFold", "--k", "4", "--out", to]));
+    assert_eq!(names().len(), 3 + 8);
+    for other in ["notes.txt", "fold-x-train.txt"] {
+        std::fs::write(out.join(other), "mine").expect("writable");
+    }
+    text(&split(&["--csv", csv, "--scheme", "kfold", "--k", "2", "--out", to]));
+    assert_eq!(names().len(), 3 + 4 + 2);
+    text(&split(&["--csv", csv, "--out", to]));
+    let left =
+        ["audit.json", "folds.map", "manifest.json", "test.txt", "train.txt", "validation.txt"];
+    let mine = ["fold-x-train.txt", "notes.txt"];
+    assert_eq!(
+        names(),
+        left.into_iter().chain(mine).map(str::to_owned).collect::<BTreeSet<String>>()
+    );
+    // Series have no map, so none may stay.
+    text(&split(&["--csv", csv, "--scheme", "time_series", "--k", "2", "--out", to]));
+    assert_eq!(names().len(), 2 + 4 + 2);
+    // The input is nobody's former list.
+    let input = out.join("train.txt");
+    std::fs::copy(&file, &input).expect("writable");
+    let output = split(&["--csv", input.to_str().expect("a name"), "--out", to]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is the input: give another --out"));
+    assert!(input.is_file());
+}
+
+#[test]
+fn schemes_give_the_lists_of_the_library_whatever_their_spelling() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (file, out) = (folder.path().join("rows.csv"), folder.path().join("out"));
+    let (csv, to) = (file.to_str().expect("a name"), out.to_str().expect("a name"));
+    // Counted columns, the label among them by name.
+    let cells: Vec<String> =
+        (0..30).map(|row| format!("{row}.5,{},g{}\n", row % 3, row / 5)).collect();
+    std::fs::write(&file, format!("0,kind,owner\n{}", cells.concat())).expect("writable");
+    let labels: Vec<u32> = (0..30).map(|row| row % 3).collect();
+    let groups: Vec<u32> = (0..30).map(|row| row / 5).collect();
+    let rows_of = Rows::new(30).with_labels(&labels).with_groups(&groups);
+    let stratified = StratifiedKFold::new(5).with_shuffle(Seed(3)).split(&rows_of).expect("splits");
+    let grouped = GroupKFold::new(3).with_shuffle(Seed(3)).split(&rows_of).expect("splits");
+    let common = ["--csv", csv, "--label", "kind", "--group", "owner", "--seed", "3", "--out", to];
+    for name in ["StratifiedKFold", "stratified_kfold", "stratified-k-fold"] {
+        text(&split(&[&common[..], &["--scheme", name]].concat()));
+        assert_eq!(rows(&out, "fold-4-validation"), stratified.fold(4).expect("exists"));
+    }
+    text(&split(&[&common[..], &["--scheme", "groupkfold", "--k", "3"]].concat()));
+    assert_eq!(rows(&out, "fold-2-train"), grouped.train(2).expect("exists"));
+    // The same file without a header has one row more, of a class of its own.
+    let output = split(&["--csv", csv, "--label", "1", "--header", "no", "--out", to]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("\"kind\""));
+}
+
+#[test]
+fn more_lists_than_can_be_written_are_refused_before_any_is_made() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = folder.path().join("many.csv");
+    let cells: String = (0..16_385).map(|row| format!("0.5,g{row}\n")).collect();
+    std::fs::write(&file, format!("x,owner\n{cells}")).expect("writable");
+    let csv = file.to_str().expect("a name");
+    let output = split(&["--csv", csv, "--group", "owner", "--scheme", "LeaveOneGroupOut"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("16385 splits of 16385 rows would list 268468225 rows"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn words_that_are_no_text_are_an_error() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let word = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+    let output = Command::new(env!("CARGO_BIN_EXE_split")).arg(word).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not UTF-8 text"));
 }

@@ -3,10 +3,10 @@
 mod arguments;
 mod table;
 
-use arguments::{Arguments, USAGE};
+use arguments::{Arguments, Scheme, USAGE};
 use firebrick_split::{
     Audit, AuditReport, FoldMap, GroupKFold, GroupUnit, HoldOut, KFold, LeavePGroupsOut,
-    Predefined, Roles, RowHashes, Rows, Spec, Split, SplitError, Splits, Splitter,
+    ListManifest, Predefined, Roles, RowHashes, Rows, Spec, Split, SplitError, Splits, Splitter,
     StratifiedGroupKFold, StratifiedKFold, TimeSeries, TimeUnit, Verdict, Warning, encode,
 };
 use std::collections::BTreeMap;
@@ -17,8 +17,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use table::Table;
 
+/// Most rows that all lists together may hold: 1 GiB of row numbers.
+const MOST_LISTED: u128 = 1 << 28;
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Result<Vec<String>, std::ffi::OsString> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let words = match words {
+        Ok(words) => words,
+        Err(word) => {
+            eprintln!("error: the argument {word:?} is not UTF-8 text");
+            return ExitCode::from(2);
+        }
+    };
     let mut out = std::io::stdout().lock();
     if words.is_empty() || words.iter().any(|word| word == "--help" || word == "-h") {
         let _ = out.write_all(USAGE.as_bytes());
@@ -37,22 +48,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// A split of any scheme: its splits, its parts by name, its recipe.
+/// A split of any scheme: its splits, its parts by name, its recipe and certificate.
 struct Outcome {
     /// Name and rows of each part that is written.
     lists: Vec<(String, Vec<u32>)>,
     splits: Vec<Split>,
     warnings: Vec<Warning>,
     spec: Spec,
+    manifest: serde_json::Value,
     map: Option<FoldMap>,
     /// The roles of a hold-out, whose validation and test part the audit tells apart.
     roles: Option<Roles>,
 }
 
-fn roles_outcome(roles: &Roles, spec: Spec) -> Outcome {
+fn roles_outcome(roles: &Roles, spec: Spec) -> Result<Outcome, Box<dyn Error>> {
     let lists =
         [("train", roles.train()), ("validation", roles.validation()), ("test", roles.test())];
-    Outcome {
+    Ok(Outcome {
+        manifest: serde_json::to_value(roles.map().manifest())?,
         lists: lists
             .into_iter()
             .filter(|(_, rows)| !rows.is_empty())
@@ -63,15 +76,28 @@ fn roles_outcome(roles: &Roles, spec: Spec) -> Outcome {
         spec,
         map: Some(roles.map().clone()),
         roles: Some(roles.clone()),
-    }
+    })
 }
 
 fn folds_outcome<S: Splitter>(
     scheme: &S,
     rows: &Rows<'_>,
     map: impl Fn(&S::Output) -> Option<FoldMap>,
-) -> Result<Outcome, SplitError> {
+) -> Result<Outcome, Box<dyn Error>> {
     let output = scheme.split(rows)?;
+    let (count, n) = (output.count(), output.rows());
+    let listed = count as u128 * n as u128;
+    if listed > MOST_LISTED {
+        return Err(format!(
+            "{count} splits of {n} rows would list {listed} rows, more than the {MOST_LISTED} that are written; the library makes one split at a time"
+        )
+        .into());
+    }
+    let map = map(&output);
+    let manifest = match &map {
+        Some(map) => serde_json::to_value(map.manifest())?,
+        None => serde_json::to_value(ListManifest::new(&output, scheme.spec(), rows.fingerprint))?,
+    };
     let splits: Vec<Split> = output.iter().collect();
     let lists = splits.iter().enumerate().flat_map(|(i, split)| {
         [
@@ -83,29 +109,52 @@ fn folds_outcome<S: Splitter>(
         lists: lists.collect(),
         warnings: output.warnings().to_vec(),
         spec: scheme.spec(),
-        map: map(&output),
+        manifest,
+        map,
         splits,
         roles: None,
     })
 }
 
-/// A split that stands in the file: roles by name, or folds by number or any text; an empty cell or -1 is never held out.
-fn given(cells: Vec<String>, rows: &Rows<'_>) -> Result<Outcome, SplitError> {
+/// A split that stands in the file: roles by name, or folds by number or any text. An empty cell or -1 is in no part
+/// where there are roles, and never held out where there are folds.
+fn given(cells: &[String], rows: &Rows<'_>) -> Result<Outcome, Box<dyn Error>> {
     let role = |cell: &String| match cell.to_lowercase().as_str() {
         "train" | "training" => Some(0),
         "validation" | "valid" | "val" | "dev" => Some(1),
         "test" => Some(2),
         _ => None,
     };
-    if let Some(roles) = cells.iter().map(role).collect::<Option<Vec<u8>>>() {
-        let roles = Roles::from_numbers(&roles)?;
-        return Ok(roles_outcome(&roles, roles.map().spec().clone()));
-    }
     let never = |cell: &String| cell.is_empty() || cell == "-1";
+    if cells.iter().any(|cell| role(cell).is_some()) {
+        let mut numbers = Vec::with_capacity(cells.len());
+        for (row, cell) in cells.iter().enumerate() {
+            numbers.push(match role(cell) {
+                Some(number) => number,
+                None if never(cell) => u8::MAX,
+                None => {
+                    return Err(format!(
+                        "row {row} of the part column is {cell:?}, but others are train, validation or test; leave it empty for a row of no part"
+                    )
+                    .into());
+                }
+            });
+        }
+        let roles = Roles::from_numbers(&numbers)?;
+        return roles_outcome(&roles, roles.map().spec().clone());
+    }
     let folds = encode::sorted(cells.iter().filter(|cell| !never(cell)).cloned());
-    let mut codes = folds.codes.into_iter();
-    let folds = cells.iter().map(|cell| if never(cell) { None } else { codes.next() }).collect();
-    folds_outcome(&Predefined::new(folds), rows, |_| None)
+    let mut codes = folds.codes.iter().copied();
+    let numbers = cells.iter().map(|cell| if never(cell) { None } else { codes.next() }).collect();
+    let outcome = folds_outcome(&Predefined::new(numbers), rows, |_| None);
+    outcome.map_err(|error| -> Box<dyn Error> {
+        if let Some(SplitError::OneFold { fold, n }) = error.downcast_ref() {
+            let name = &folds.values[*fold as usize];
+            return format!("all {n} rows are in fold {name:?}, so its training part is empty")
+                .into();
+        }
+        error
+    })
 }
 
 fn split(
@@ -114,48 +163,42 @@ fn split(
     parts: Option<Vec<String>>,
 ) -> Result<Outcome, Box<dyn Error>> {
     if let Some(cells) = parts {
-        return Ok(given(cells, rows)?);
+        return given(&cells, rows);
     }
-    let (k, seed) = (arguments.k, arguments.seed);
+    let (k, seed) = (arguments.k(), arguments.seed);
     let keep = |map: &FoldMap| Some(map.clone());
-    let scheme = arguments.scheme.as_deref().unwrap_or(if rows.times.is_some() {
-        "time_series"
-    } else {
-        "hold_out"
-    });
-    Ok(match scheme {
-        "hold_out" => {
-            let mut scheme = HoldOut::new(arguments.test.as_str()).with_shuffle(seed);
-            if arguments.validation != "0" {
-                scheme = scheme.with_validation(arguments.validation.as_str());
+    match arguments.scheme() {
+        Scheme::HoldOut => {
+            let mut scheme = HoldOut::new(arguments.test()).with_shuffle(seed);
+            if arguments.validation() != "0" {
+                scheme = scheme.with_validation(arguments.validation());
             }
             if rows.labels.is_some() {
-                scheme = scheme.with_stratified().with_rare(arguments.rare);
+                scheme = scheme.with_stratified();
+            }
+            if let Some(rare) = arguments.rare {
+                scheme = scheme.with_rare(rare);
             }
             if rows.groups.is_some() {
                 scheme = scheme.with_groups(GroupUnit::Rows);
             }
             roles_outcome(&scheme.split(rows)?, scheme.spec())
         }
-        "k_fold" => folds_outcome(&KFold::new(k).with_shuffle(seed), rows, keep)?,
-        "stratified_k_fold" => {
-            folds_outcome(&StratifiedKFold::new(k).with_shuffle(seed), rows, keep)?
+        Scheme::KFold => folds_outcome(&KFold::new(k).with_shuffle(seed), rows, keep),
+        Scheme::StratifiedKFold => {
+            folds_outcome(&StratifiedKFold::new(k).with_shuffle(seed), rows, keep)
         }
-        "group_k_fold" => folds_outcome(&GroupKFold::new(k).with_shuffle(seed), rows, keep)?,
-        "stratified_group_k_fold" => {
-            folds_outcome(&StratifiedGroupKFold::new(k).with_shuffle(seed), rows, keep)?
+        Scheme::GroupKFold => folds_outcome(&GroupKFold::new(k).with_shuffle(seed), rows, keep),
+        Scheme::StratifiedGroupKFold => {
+            folds_outcome(&StratifiedGroupKFold::new(k).with_shuffle(seed), rows, keep)
         }
-        "leave_one_group_out" => folds_outcome(&LeavePGroupsOut::one(), rows, |_| None)?,
-        "time_series" => {
+        Scheme::LeaveOneGroupOut => folds_outcome(&LeavePGroupsOut::one(), rows, |_| None),
+        Scheme::TimeSeries => {
             let unit = if rows.times.is_some() { TimeUnit::Times } else { TimeUnit::Rows };
-            folds_outcome(
-                &TimeSeries::new(k).with_unit(unit).with_gap(arguments.gap),
-                rows,
-                |_| None,
-            )?
+            let scheme = TimeSeries::new(k).with_unit(unit).with_gap(arguments.gap());
+            folds_outcome(&scheme, rows, |_| None)
         }
-        other => return Err(format!("unknown scheme {other:?}\n\n{USAGE}").into()),
-    })
+    }
 }
 
 /// Classes are numbered by first appearance; what the file calls them.
@@ -180,14 +223,16 @@ fn named(error: Box<dyn Error>, labels: Option<&encode::Encoded<String>>) -> Box
 }
 
 fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
-    let table = Table::read(&arguments.csv)?;
+    let table = Table::read(&arguments.csv, arguments.header, &arguments.columns())?;
     let n = table.rows.len();
     let column = |name: &Option<String>| name.as_deref().map(|name| table.column(name)).transpose();
     let label = column(&arguments.label)?;
     let (group, time) = (column(&arguments.group)?, column(&arguments.time)?);
-    let labels = label.map(|at| encode::by_appearance(table.texts(at)));
-    let groups = group.map(|at| encode::sorted(table.texts(at)));
+    let filled = |column: Option<usize>| column.map(|at| table.filled(at)).transpose();
+    let labels = filled(label)?.map(encode::by_appearance);
+    let groups = filled(group)?.map(encode::sorted);
     let times = time.map(|at| table.times(at)).transpose()?;
+    let written: Vec<String> = time.map_or_else(Vec::new, |at| table.texts(at).collect());
     let part = column(&arguments.part)?;
     let used: Vec<usize> = [label, group, time, part].into_iter().flatten().collect();
     let content = table.content(&used);
@@ -211,10 +256,17 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         {
             writeln!(text, "  class {}", names(classes.iter().map(|(code, _)| *code), labels))?;
         }
+        if let Warning::DominantGroup { group, .. } = warning
+            && let Some(groups) = &groups
+        {
+            writeln!(text, "  group {}", names(std::iter::once(*group), groups))?;
+        }
     }
     let texts: Vec<&str> = content.texts.iter().map(String::as_str).collect();
+    let label_names = labels.as_ref().map(|labels| labels.values.as_slice()).unwrap_or_default();
+    let group_names = groups.as_ref().map(|groups| groups.values.as_slice()).unwrap_or_default();
     let report = audit(&outcome, n, &|mut audit| {
-        audit = audit.with_rows(&rows);
+        audit = audit.with_rows(&rows).with_names(label_names, group_names, &written);
         if !content.numeric.is_empty() {
             audit = audit.with_features(&content.values, content.numeric.len());
         }
@@ -227,12 +279,17 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         audit.run()
     })?;
     writeln!(text, "\naudit (the worst of {} splits):\n{report}", outcome.splits.len())?;
-    let names: Vec<&str> =
-        content.identifiers.iter().map(|&column| table.header[column].as_str()).collect();
-    if !names.is_empty() {
-        writeln!(text, "not looked at, since no value occurs twice: {}", names.join(", "))?;
+    for (columns, remark) in [
+        (&content.identifiers, "not looked at, since no value occurs twice"),
+        (&content.wide, "compared as texts, since 32-bit floats do not keep the values apart"),
+    ] {
+        let names: Vec<&str> =
+            columns.iter().map(|&column| table.header[column].as_str()).collect();
+        if !names.is_empty() {
+            writeln!(text, "{remark}: {}", names.join(", "))?;
+        }
     }
-    write_files(&arguments.out, &outcome, &report, &hashes)?;
+    write_files(arguments, &outcome, &report)?;
     writeln!(
         text,
         "written to {}: manifest.json, audit.json and {} lists",
@@ -314,32 +371,57 @@ fn audit<'a>(
     Ok(report)
 }
 
+/// Whether this command writes lists or a map of that name.
+fn is_list(name: &str) -> bool {
+    let fold = name.strip_prefix("fold-").and_then(|rest| rest.split_once('-'));
+    let is_fold = fold.is_some_and(|(number, part)| {
+        number.parse::<usize>().is_ok() && matches!(part, "train.txt" | "validation.txt")
+    });
+    is_fold || matches!(name, "folds.map" | "train.txt" | "validation.txt" | "test.txt")
+}
+
+/// Removes the lists of a former run, so that none of them passes for one of this run.
+fn remove_former(folder: &Path, csv: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error: std::io::Error| {
+        format!("cannot remove {} of a former run: {error}", path.display())
+    };
+    let input = csv.canonicalize().ok();
+    let mut lists = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, error))? {
+        let path = entry.map_err(|error| failed(folder, error))?.path();
+        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(is_list);
+        if is_ours && path.is_file() {
+            if path.canonicalize().ok() == input {
+                return Err(format!("{} is the input: give another --out", path.display()));
+            }
+            lists.push(path);
+        }
+    }
+    // Only a former run leaves a manifest; files without one are somebody else's.
+    if folder.join("manifest.json").is_file() {
+        for path in lists {
+            std::fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
 fn write_files(
-    folder: &Path,
+    arguments: &Arguments,
     outcome: &Outcome,
     report: &AuditReport,
-    hashes: &RowHashes,
 ) -> Result<(), Box<dyn Error>> {
+    let folder = arguments.out.as_path();
     let place = |name: &str, error: std::io::Error| {
         format!("cannot write {}: {error}", folder.join(name).display())
     };
     std::fs::create_dir_all(folder).map_err(|error| place("", error))?;
-    let manifest = match &outcome.map {
-        Some(map) => {
-            map.save(folder.join("folds.map"))?;
-            serde_json::to_value(map.manifest())?
-        }
-        None => serde_json::json!({
-            "format": 1,
-            "spec": outcome.spec,
-            "rows": hashes.len(),
-            "fingerprint": hashes.fingerprint(),
-            "sizes": outcome.splits.iter().map(|s| [s.train.len(), s.valid.len()]).collect::<Vec<_>>(),
-            "warnings": outcome.warnings,
-        }),
-    };
+    remove_former(folder, &arguments.csv)?;
+    if let Some(map) = &outcome.map {
+        map.save(folder.join("folds.map"))?;
+    }
     let mut files = vec![
-        ("manifest.json".to_owned(), serde_json::to_string_pretty(&manifest)?),
+        ("manifest.json".to_owned(), serde_json::to_string_pretty(&outcome.manifest)?),
         ("audit.json".to_owned(), serde_json::to_string_pretty(report)?),
     ];
     for (name, rows) in &outcome.lists {

@@ -7,6 +7,15 @@ use std::path::Path;
 /// How compressed files begin.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// Whether the first line names the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Header {
+    Yes,
+    No,
+    /// It is found out, see [`is_header`].
+    Auto,
+}
+
 /// The cells of a file.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -15,7 +24,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+    /// Reads a file of which the columns `wanted` will be asked for.
+    pub(crate) fn read(path: &Path, header: Header, wanted: &[&str]) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
         let mut bytes = std::fs::read(path).map_err(failed)?;
         if bytes.starts_with(&GZIP) {
@@ -27,19 +37,22 @@ impl Table {
         }
         let text = String::from_utf8(bytes)
             .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
-        Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text))
+        Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text), header, wanted)
             .map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, header: Header, wanted: &[&str]) -> Result<Self, String> {
         let mut rows = records(text)?;
         let Some(first) = rows.first() else { return Err("the file is empty".into()) };
         let width = first.1.len();
         if let Some((line, row)) = rows.iter().find(|(_, row)| row.len() != width) {
             return Err(format!("line {line} has {} cells, the first has {width}", row.len()));
         }
-        // A first line without any number is a header.
-        let is_header = !first.1.iter().any(|cell| cell.trim().parse::<f64>().is_ok());
+        let is_header = match header {
+            Header::Yes => true,
+            Header::No => false,
+            Header::Auto => is_header(&rows, wanted),
+        };
         let header = if is_header {
             rows.remove(0).1
         } else {
@@ -71,6 +84,20 @@ impl Table {
         self.rows.iter().map(move |row| row[column].trim().to_owned())
     }
 
+    /// The cells of a column in which every row must have a value, since a class or group of "nothing" is none.
+    pub(crate) fn filled(&self, column: usize) -> Result<Vec<String>, String> {
+        let texts: Vec<String> = self.texts(column).collect();
+        match texts.iter().position(|cell| is_missing(cell)) {
+            None => Ok(texts),
+            Some(row) => {
+                let (name, cell) = (&self.header[column], &texts[row]);
+                Err(format!(
+                    "row {row} of column {name:?} has no value: {cell:?}; fill it in or leave the row out"
+                ))
+            }
+        }
+    }
+
     pub(crate) fn times(&self, column: usize) -> Result<Vec<i64>, String> {
         let bad = |row: usize, cell: &str| {
             format!("row {row} of the time column is neither a whole number nor a date: {cell:?}")
@@ -85,19 +112,23 @@ impl Table {
     /// What the audit looks at, but for the columns that are used otherwise.
     pub(crate) fn content(&self, used: &[usize]) -> Content {
         let number = |cell: &str| cell.trim().parse::<f32>().ok();
+        let is_number = |cell: &str| cell.parse::<f64>().is_ok();
         let cells = |column: usize| self.rows.iter().map(move |row| row[column].trim());
         let mut content = Content::default();
         for column in (0..self.header.len()).filter(|column| !used.contains(column)) {
-            let numeric = cells(column).all(|cell| number(cell).is_some());
+            let numeric = cells(column).all(is_number);
             // What numbers or names each row would hide every duplicate; measured values may all differ.
             let measured = numeric && cells(column).any(|cell| cell.contains(['.', 'e', 'E']));
             let mut seen = HashSet::new();
             if !measured && self.rows.len() > 1 && cells(column).all(|cell| seen.insert(cell)) {
                 content.identifiers.push(column);
-            } else if numeric {
+            } else if numeric && is_kept(cells(column)) {
                 content.numeric.push(column);
             } else {
                 content.textual.push(column);
+                if numeric {
+                    content.wide.push(column);
+                }
             }
         }
         for row in &self.rows {
@@ -120,8 +151,53 @@ pub(crate) struct Content {
     /// All other columns, and their joined text for each row.
     pub(crate) textual: Vec<usize>,
     pub(crate) texts: Vec<String>,
+    /// Those of them that hold numbers, which 32-bit floats would not keep apart.
+    pub(crate) wide: Vec<usize>,
     /// Columns that name each row: no value occurs twice, and none is a fraction.
     pub(crate) identifiers: Vec<usize>,
+}
+
+/// What a cell without a value holds.
+fn is_missing(cell: &str) -> bool {
+    cell.is_empty() || cell == "NA" || cell.eq_ignore_ascii_case("nan")
+}
+
+/// Whether 32-bit floats keep the whole numbers of a column apart; otherwise different rows would look equal. Of measured
+/// values, which are rounded anyway, two may share one.
+fn is_kept<'a>(cells: impl Iterator<Item = &'a str>) -> bool {
+    let (mut wide, mut narrow) = (HashSet::new(), HashSet::new());
+    for cell in cells {
+        if let Ok(whole) = cell.parse::<i128>() {
+            narrow.insert((whole as f32).to_bits());
+            wide.insert(whole);
+        }
+    }
+    wide.len() == narrow.len()
+}
+
+/// A first line without any number is a header, and one with numbers where it names a column that is asked for, or
+/// where it counts its columns from 0 (as pandas does) and has a name over a column of numbers.
+fn is_header(rows: &[(usize, Vec<String>)], wanted: &[&str]) -> bool {
+    let number = |cell: &str| cell.trim().parse::<f64>().is_ok();
+    let Some(((_, first), below)) = rows.split_first() else { return false };
+    let named = |cell: &String| wanted.contains(&cell.trim()) && !number(cell);
+    if !first.iter().any(|cell| number(cell)) || first.iter().any(named) {
+        return true;
+    }
+    let mut counts = first.iter().filter(|cell| number(cell)).enumerate();
+    let counted = counts.all(|(count, cell)| cell.trim() == count.to_string());
+    // An empty cell is no name, unless it stands over the row numbers of pandas.
+    let row_numbers = |column: usize| {
+        let mut cells = below.iter().map(|(_, row)| row[column].trim()).enumerate();
+        column == 0 && cells.all(|(count, cell)| cell == count.to_string())
+    };
+    let over_numbers = |column: usize| {
+        let cell = first[column].trim();
+        let is_name = !number(cell) && !is_missing(cell) && cell != "?";
+        let is_index = cell.is_empty() && row_numbers(column);
+        (is_name || is_index) && below.iter().all(|(_, row)| number(&row[column]))
+    };
+    counted && !below.is_empty() && (0..first.len()).any(over_numbers)
 }
 
 /// Records with the line on which each begins; empty lines are skipped.
@@ -210,32 +286,85 @@ fn time(cell: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Table, String> {
+        Table::parse(text, Header::Auto, &[])
+    }
+
+    #[test]
+    fn headers_are_found_also_where_they_hold_numbers() {
+        let rows = |text: &str, header: Header, wanted: &[&str]| {
+            Table::parse(text, header, wanted).expect("parses").rows.len()
+        };
+        for (text, wanted, count) in [
+            // A name that is asked for; without it the line could be a row.
+            ("0,1,kind\n2.5,3,u\n1,2,v\n", vec!["kind"], 2),
+            ("0,1,kind\n2.5,3,u\n1,2,v\n", vec!["-1"], 3),
+            ("2020,2021,kind\n2.5,3,u\n", vec!["kind"], 1),
+            // Counted columns with a name over numbers, or with the row numbers of pandas.
+            ("0,1,label\n2.5,3,1\n1,2,0\n", vec!["-1"], 2),
+            (",0,1,kind\n0,2.5,3,u\n1,1,2,v\n", vec!["-1"], 2),
+            // Rows: numbers that do not count, a missing value, no name over numbers.
+            ("5,1,label\n2.5,3,1\n", vec!["-1"], 2),
+            ("0,1,NA\n2.5,3,1\n", vec!["-1"], 2),
+            ("0,1,u\n2.5,3,v\n", vec!["-1"], 2),
+            ("0,,1\n2,3,4\n", vec!["0"], 2),
+        ] {
+            assert_eq!(rows(text, Header::Auto, &wanted), count, "{text:?} {wanted:?}");
+        }
+        assert_eq!(rows("1,2\n3,4\n", Header::Yes, &[]), 1);
+        assert_eq!(rows("a,b\n3,4\n", Header::No, &[]), 2);
+        assert!(Table::parse("1,2\n", Header::Yes, &[]).is_err());
+    }
+
+    #[test]
+    fn labels_without_a_value_are_refused_by_row_and_column() {
+        for cell in ["", " ", "NA", "nan", "NaN"] {
+            let table = parse(&format!("x,kind\n1,u\n2,{cell}\n3,v\n")).expect("parses");
+            let error = table.filled(1).expect_err("row 1 has none");
+            assert!(error.contains("row 1 of column \"kind\" has no value"), "{error}");
+            assert_eq!(table.filled(0), Ok(vec!["1".into(), "2".into(), "3".into()]));
+        }
+    }
+
+    #[test]
+    fn numbers_that_32_bits_do_not_keep_apart_are_texts() {
+        let table = parse(
+            "a,b,c,d\n16777216,9007199254740992,0.1,1\n16777217,9007199254740993,0.5,1\n16777216,9007199254740992,0.1,2\n",
+        )
+        .expect("parses");
+        let content = table.content(&[]);
+        assert_eq!(
+            (content.numeric, content.textual, content.wide),
+            (vec![2, 3], vec![0, 1], vec![0, 1])
+        );
+        assert_eq!(content.texts[0], content.texts[2]);
+        assert_ne!(content.texts[0], content.texts[1]);
+    }
+
     #[test]
     fn quotes_and_line_ends_are_understood() {
-        let table =
-            Table::parse("a,b\r\n\"x, \"\"y\"\"\",1\n\n\"two\nlines\",\"\"\n").expect("parses");
+        let table = parse("a,b\r\n\"x, \"\"y\"\"\",1\n\n\"two\nlines\",\"\"\n").expect("parses");
         assert_eq!(table.header, ["a", "b"]);
         assert_eq!(table.rows, [["x, \"y\"", "1"], ["two\nlines", ""]]);
-        assert_eq!(Table::parse("1,2\n3,4").expect("no header").rows.len(), 2);
+        assert_eq!(parse("1,2\n3,4").expect("no header").rows.len(), 2);
         for (text, part) in
             [("", "empty"), ("a,b\n", "no row"), ("1,2\n3\n", "line 2 has 1"), ("\"a", "no end")]
         {
-            let error = Table::parse(text).expect_err(part);
+            let error = parse(text).expect_err(part);
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn columns_are_found_by_name_and_number() {
-        let table = Table::parse("id,size,kind\nq,2,u\nr,3,v\n").expect("parses");
+        let table = parse("id,size,kind\nq,2,u\nr,3,v\n").expect("parses");
         assert_eq!(
             (table.column("size"), table.column("-1"), table.column("0")),
             (Ok(1), Ok(2), Ok(0))
         );
         assert!(table.column("other").expect_err("unknown").contains("id, size, kind"));
         assert!(table.column("3").is_err());
-        let table =
-            Table::parse("id,size,kind,x\nq,2,u,0.5\nr,2,v,1.5\ns,3,v,2\n").expect("parses");
+        let table = parse("id,size,kind,x\nq,2,u,0.5\nr,2,v,1.5\ns,3,v,2\n").expect("parses");
         let content = table.content(&[]);
         assert_eq!(
             (content.identifiers, content.numeric, content.textual),
@@ -250,7 +379,7 @@ mod tests {
         /// Whatever the text is, it is a table or an error.
         #[test]
         fn any_text_is_read_or_refused(text in "[a1,\"\n\r .-]{0,60}") {
-            if let Ok(table) = Table::parse(&text) {
+            if let Ok(table) = parse(&text) {
                 let width = table.header.len();
                 proptest::prop_assert!(table.rows.iter().all(|row| row.len() == width));
                 let content = table.content(&[0]);
