@@ -4,7 +4,9 @@
 //! (`FusedOptimizer`); Adam, AdamW, SGD, AdaGrad and RMSProp also through burn's `ModuleOptimizer`. As in torch,
 //! the gradients outlive the step: our step reads shared ones. burn's own copies shared gradients, so it gets fresh ones,
 //! made outside the time. Peer `copy` is a parallel copy of as many bytes as the step has to move: its ratio is our share of
-//! the copy's bandwidth.
+//! the copy's bandwidth. Bytes are those of the state that a rule has for the shapes at hand, and of both passes where
+//! sums over the tensor come first; rules by tensor operations count each tensor once, the least that any order of
+//! operations moves.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use burn::optim::{
     RmsPropConfig, SgdConfig, momentum::MomentumConfig,
 };
 use burn::tensor::{Device, Distribution, Tensor};
+use firebrick::optim::Elementwise;
 use firebrick::optim::registry::{CARDS, RuleCard};
 use serde_json::{Value, json};
 
@@ -90,9 +93,25 @@ fn config(card: &RuleCard) -> Value {
     if card.name == "sgd" { json!({"momentum": 0.9}) } else { Value::Null }
 }
 
-/// Bytes of an ideal step for a parameter: gradient and parameter read, parameter written, state read and written.
-fn bytes(slots: usize) -> f64 {
-    12.0 + 8.0 * slots as f64
+/// Bytes that a step of a rule has to move for parameters of these shapes: parameter and gradient read, the parameter
+/// written, state read and written; what the first of two passes reads comes on top.
+fn bytes(name: &str, rule: &Elementwise, shapes: &[[usize; 2]]) -> f64 {
+    let numbers = |shape: &[usize; 2]| {
+        let parameters = shape.iter().product::<usize>();
+        let state = rule.state_lengths(shape);
+        let read: usize = state.iter().sum();
+        // Of the gradients that AdaShift keeps, a step writes one.
+        let written = if name == "adashift" { state[0] + parameters } else { read };
+        // Parameter and gradient for the sums, and the slots that their terms need.
+        let before = match (rule.passes(), name) {
+            (1, _) => 0,
+            (_, "lars") => 2 * parameters,
+            (_, "stableadamw" | "cautiousadamw" | "cautiouslion" | "mars") => 3 * parameters,
+            _ => 2 * parameters + read,
+        };
+        before + 3 * parameters + read + written
+    };
+    4.0 * shapes.iter().map(numbers).sum::<usize>() as f64
 }
 
 /// Measures the area: `cargo xtask bench optim`.
@@ -140,13 +159,11 @@ fn row(
     let parameters: usize = shapes.iter().map(|[rows, columns]| rows * columns).sum();
     let failed = |error: firebrick::optim::OptimError| BenchError::Area(error.to_string());
     let rule = card.create(&config(card)).map_err(failed)?;
-    let case = |name: String| {
-        Case::new(name, "ns/parameter")
-            .scale(1e9 / parameters as f64)
-            .bytes(bytes(rule.slots().len()) * parameters as f64)
-    };
+    let moved = bytes(card.name, &rule, shapes);
+    let case =
+        |name: String| Case::new(name, "ns/parameter").scale(1e9 / parameters as f64).bytes(moved);
     let mut theirs = burns(card.name).map(|optimizer| (Bed::new(shapes), optimizer));
-    let mut copy = ParallelCopy::of(bytes(rule.slots().len()) * parameters as f64);
+    let mut copy = ParallelCopy::of(moved);
     let (mut ours, mut fused) = (Bed::new(shapes), rule.fused());
     let mut whole =
         case(name).ours(|| ours.step(false, |model, grads| fused.step(1e-3, model, grads)));
@@ -165,4 +182,34 @@ fn row(
         .ours(|| ours.step(false, |model, grads| init.step(1e-3, model, grads)))
         .peer("burn", || bed.step(true, |model, grads| optimizer.step(1e-3, model, grads)));
     bench.row(through)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_the_state_that_there_is() {
+        let moved = |name: &str, config: Value| {
+            let rule = firebrick::optim::registry::create(name, &config).expect("valid");
+            bytes(name, &rule, &[[64, 32]]) / (4.0 * 64.0 * 32.0)
+        };
+        // In numbers a parameter: Adam reads 4 and writes 3.
+        assert_eq!(moved("adam", Value::Null), 7.0);
+        assert_eq!(moved("sgd", Value::Null), 3.0);
+        assert_eq!(moved("sgd", json!({"momentum": 0.9})), 5.0);
+        assert_eq!(moved("muon", Value::Null), 5.0);
+        // A row and a column, read and written.
+        assert_eq!(moved("adafactor", Value::Null), 3.0 + 2.0 * (64.0 + 32.0) / 2048.0);
+        // Ten gradients read, one written; the second moment is a single number.
+        assert_eq!(moved("adashift", Value::Null), 14.0 + 2.0 / 2048.0);
+        // Two passes: parameter and gradient for LARS's sums, both moments beside them for LAMB's.
+        assert_eq!(moved("lars", Value::Null), 2.0 + 5.0);
+        assert_eq!(moved("lamb", Value::Null), 4.0 + 7.0);
+        assert_eq!(moved("cautiouslion", Value::Null), 3.0 + 5.0);
+        assert_eq!(moved("mars", Value::Null), 3.0 + 9.0);
+        // Moments, the matrices L, R and their eigenvectors.
+        let square = 2.0 * (64.0 * 64.0 + 32.0 * 32.0) / 2048.0;
+        assert_eq!(moved("soap", Value::Null), 3.0 + 2.0 * (2.0 + square));
+    }
 }

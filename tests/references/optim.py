@@ -4,7 +4,7 @@
 
 Pinned: torch 2.15.0, timm 1.0.31, pytorch_optimizer 4.1.0, numpy 2.4.6. Only classes that follow the published rule
 are recorded; where a library departs from it (pytorch_optimizer's LAMB, for one), an f64 model from the paper below
-takes its place. Starting values and gradients are exact in f32, so that a replay in f32 differs by rounding alone.
+takes its place, or another library (timm's LAMB, with its clipping off). Starting values and gradients are exact in f32, so that a replay in f32 differs by rounding alone.
 """
 
 import json
@@ -274,6 +274,7 @@ def prodigy(lr, b1, b2, eps, wd, d0, coefficient, growth, correct, safeguard):
 
 def main():
     import pytorch_optimizer as po
+    import timm.optim as timm
 
     t = torch.optim
     cases, seed = [], 0
@@ -375,6 +376,33 @@ def main():
           weight_decay=0.1, d0=1e-2)
     paper("prodigy", prodigy(0.5, 0.9, 0.99, 1e-8, 0.0, 1e-2, 2.0, 1.1, True, True), 0.5, betas=[0.9, 0.99], d0=1e-2,
           d_coef=2.0, growth_rate=1.1, bias_correction=True, safeguard_warmup=True)
+
+    # timm's own, which are written apart from those above.
+    for shape in [(4, 3), (7,)]:
+        add("nadamw", timm.NAdamW, 0.02, shape, betas=[0.9, 0.99], weight_decay=0.1)
+        add("adan", timm.Adan, 0.02, shape, weight_decay=0.1)
+        add("adan", timm.Adan, 0.02, shape, weight_decay=0.1, no_prox=True)
+        add("lion", timm.Lion, 0.01, shape, betas=[0.9, 0.98], weight_decay=0.1)
+        add("lamb", timm.Lamb, 0.02, shape, betas=[0.9, 0.99], weight_decay=0.05, bias_correction=True,
+            max_grad_norm=None)
+        add("lars", timm.Lars, 1.0, shape, momentum=0.9, trust_coeff=0.01, weight_decay=0.05)
+        add("lars", timm.Lars, 1.0, shape, momentum=0.9, trust_coeff=0.01, weight_decay=0.05, nesterov=True)
+    add("lamb", timm.Lamb, 0.02, betas=[0.9, 0.99], weight_decay=0.05, max_grad_norm=None, decoupled_decay=True)
+
+    # Keywords that turn a part of a rule off, or choose another form of it.
+    add("adopt", po.ADOPT, 0.02, betas=[0.9, 0.999], weight_decay=0.05, clip_lambda=None)
+    add("lion", po.Lion, 0.02, weight_decay=0.1, cautious=True)
+    add("adashift", po.AdaShift, 0.02, steps=12, betas=[0.9, 0.99], keep_num=3, reduce_func=None)
+    add("stableadamw", po.StableAdamW, 0.02, betas=[0.9, 0.99], weight_decay=0.1, weight_decouple=False)
+    for relative in [False, True]:
+        add("adafactor", po.AdaFactor, 0.02, betas=[None, 0.999], weight_decay=0.1, weight_decouple=False,
+            relative_step=relative)
+    add("adan", po.Adan, 0.02, weight_decay=0.1, max_grad_norm=0.0)
+    add("ademamix", po.AdEMAMix, 0.02, betas=[0.9, 0.99, 0.999], t_alpha_beta3=20.0, weight_decouple=True)
+    add("adabelief", po.AdaBelief, 0.02, betas=[0.9, 0.99], eps=1e-10, rectify=False, n_sma_threshold=5,
+        degenerated_to_sgd=True)
+    add("laprop", po.LaProp, 0.02, betas=[0.9, 0.99], centered=False, steps_before_using_centered=10)
+
     lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in cases)
     print('{"optimizers":[\n' + lines + "\n]}")
 

@@ -18,9 +18,11 @@ pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
             let allowed = context.tolerance.unwrap_or_else(|| case.tolerance());
             Outcome::Compared { max_abs_diff, ok: max_abs_diff <= allowed }
         }
-        Err(error @ (OptimError::UnknownName { .. } | OptimError::UnknownKeyword { .. })) => {
-            Outcome::Unknown(error.to_string())
-        }
+        Err(
+            error @ (OptimError::UnknownName { .. }
+            | OptimError::UnknownKeyword { .. }
+            | OptimError::NotOffered { .. }),
+        ) => Outcome::Unknown(error.to_string()),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -53,6 +55,9 @@ mod tests {
         let mut keyword = case("sgd", json!([[1.0]]));
         keyword["hyper"] = json!({"moon": 1});
         assert!(unknown(&keyword, "`moon`"));
+        let mut variant = case("laprop", json!([[1.0]]));
+        variant["hyper"] = json!({"centered": true});
+        assert!(unknown(&variant, "`laprop` is not offered with `centered`"));
         for bad in
             [case("sgd", json!([])), case("sgd", json!([[1.0, 2.0]])), json!({"name": "sgd"})]
         {

@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::outcome::{Context, Outcome};
 
-/// Relative to the largest recorded rate: torch multiplies once an update, in f64, which leaves at most
-/// 2^-53 an update, 1e-12 after ten thousand.
-const TOLERANCE: f64 = 1e-12;
+/// Relative to the largest recorded rate, for `updates` of them. torch multiplies its rates along, in f64, which leaves
+/// some 2^-53 an update. Its cosine climbs again past `T_max` from a rate that has few right digits, and is off by up
+/// to this: measured over periods of 7 to 10,000 and as many as 30,000 updates, 0.98 of it at the worst.
+fn tolerance(updates: usize) -> f64 {
+    1e-12 * (1.0 + updates as f64 / 1000.0)
+}
 
 /// Runs one case.
 pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
@@ -20,7 +23,7 @@ pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
     match schedule::replay(&case) {
         Ok(max_abs_diff) => {
             let largest = case.lrs.iter().fold(0.0_f64, |largest, rate| largest.max(rate.abs()));
-            let allowed = context.tolerance.unwrap_or(TOLERANCE * largest);
+            let allowed = context.tolerance.unwrap_or(tolerance(case.lrs.len()) * largest);
             Outcome::Compared { max_abs_diff, ok: max_abs_diff <= allowed }
         }
         Err(error @ (ScheduleError::UnknownName { .. } | ScheduleError::UnknownKeyword { .. })) => {

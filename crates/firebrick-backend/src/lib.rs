@@ -7,10 +7,12 @@ mod error;
 pub mod host;
 mod open;
 mod parameter;
+mod placeholder;
 mod spec;
 pub mod testing;
 
 pub use capability::{Capability, capabilities, capability_table};
 pub use error::BackendError;
 pub use parameter::{ParameterInfo, PathStack, Role, parameters, trainable_elements};
+pub use placeholder::Placeholders;
 pub use spec::{Backend, DeviceSpec, ENVIRONMENT_VARIABLE, TOKEN_VARIABLE};

@@ -19,7 +19,7 @@ pub enum Role {
     Bias,
     /// Scale or offset of a normalization layer.
     Norm,
-    /// A table that is looked up by index.
+    /// A table that is looked up by index, or entries of one: positions, class tokens.
     Embedding,
     /// A running statistic: visited as a parameter, never trained.
     Buffer,
@@ -32,7 +32,8 @@ impl Role {
     /// (`Linear`, `BatchNorm`, ..., without burn's prefix).
     ///
     /// The name decides first, then the owner, then the rank: an unknown layer's matrix is a weight, its
-    /// vector is not.
+    /// vector is not. A parameter that is itself called after an embedding, a position or a token is an embedding,
+    /// `position_embeddings` or `cls_token` say; what the field is called that a linear layer stands in does not count.
     #[must_use]
     pub fn of(owner: &str, name: &str, rank: usize) -> Self {
         match name {
@@ -41,10 +42,23 @@ impl Role {
             "gamma" | "beta" => Self::Norm,
             _ if owner.ends_with("Norm") => Self::Norm,
             _ if owner.ends_with("Embedding") => Self::Embedding,
+            _ if looked_up(name) && (rank >= 2 || !multiplies(owner)) => Self::Embedding,
             _ if rank >= 2 => Self::Weight,
             _ => Self::Vector,
         }
     }
+}
+
+/// Whether a parameter's own name says that it is an entry of a table. Words count, so that `decomposition` is none.
+fn looked_up(name: &str) -> bool {
+    name.contains("embed")
+        || name.ends_with("_token")
+        || name.split('_').any(|word| word.starts_with("position"))
+}
+
+/// Whether a layer of burn's multiplies its input by its parameters.
+fn multiplies(owner: &str) -> bool {
+    owner == "Linear" || owner.starts_with("Conv") || owner.starts_with("DeformConv")
 }
 
 impl fmt::Display for Role {
@@ -213,6 +227,51 @@ mod tests {
         assert_eq!(Role::of("Mystery", "alpha", 1), Role::Vector);
         assert_eq!(Role::of("Mystery", "matrix", 2), Role::Weight);
         assert_eq!(Role::of("RmsNorm", "scale", 1), Role::Norm);
+    }
+
+    #[test]
+    fn tables_of_a_models_own_are_embeddings_and_a_layer_called_after_one_is_not() {
+        #[derive(Module, Debug)]
+        struct Vision {
+            patch_embed: burn::nn::Linear,
+            position: burn::nn::Linear,
+            pos_embed: Param<Tensor<3>>,
+            cls_token: Param<Tensor<3>>,
+            dist_token: Param<Tensor<1>>,
+            positions: Param<Tensor<2>>,
+            decomposition: Param<Tensor<2>>,
+            token_mixer: Param<Tensor<2>>,
+        }
+        let device = Device::flex().autodiff();
+        let cube = || Param::from_data([[[1.0, 2.0]]], &device);
+        let table = || Param::from_data([[1.0, 2.0]], &device);
+        let model = Vision {
+            patch_embed: LinearConfig::new(2, 2).init(&device),
+            position: LinearConfig::new(2, 2).init(&device),
+            pos_embed: cube(),
+            cls_token: cube(),
+            dist_token: Param::from_data([1.0], &device),
+            positions: table(),
+            decomposition: table(),
+            token_mixer: table(),
+        };
+        let roles: Vec<_> = parameters(&model).into_iter().map(|p| (p.path, p.role)).collect();
+        let expected = [
+            ("patch_embed.weight", Role::Weight),
+            ("patch_embed.bias", Role::Bias),
+            ("position.weight", Role::Weight),
+            ("position.bias", Role::Bias),
+            ("pos_embed", Role::Embedding),
+            ("cls_token", Role::Embedding),
+            ("dist_token", Role::Embedding),
+            ("positions", Role::Embedding),
+            ("decomposition", Role::Weight),
+            ("token_mixer", Role::Weight),
+        ];
+        assert_eq!(roles, expected.map(|(path, role)| (path.to_owned(), role)));
+        assert_eq!(Role::of("Linear", "embed", 1), Role::Vector);
+        assert_eq!(Role::of("LayerNorm", "embed", 2), Role::Norm);
+        assert_eq!(Role::of("Mystery", "relative_position_bias_table", 2), Role::Embedding);
     }
 
     #[test]

@@ -159,6 +159,29 @@ impl Elementwise {
         self.rule.slots()
     }
 
+    /// How many numbers each slot has for a parameter of `shape`: as many as the parameter for most rules, those of a
+    /// row and a column for Adafactor, none where a rule needs none.
+    ///
+    /// ```
+    /// use firebrick_optim::{AdafactorConfig, AdamWConfig};
+    ///
+    /// assert_eq!(AdamWConfig::new().build()?.state_lengths(&[3, 5]), [15, 15]);
+    /// assert_eq!(AdafactorConfig::new().build()?.state_lengths(&[3, 5]), [3, 5]);
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn state_lengths(&self, shape: &[usize]) -> Vec<usize> {
+        self.rule.lengths(shape)
+    }
+
+    /// How often the pass over host memory reads the gradient: twice where sums over the tensor come first.
+    ///
+    /// Rules that run by tensor operations alone count once.
+    #[must_use]
+    pub fn passes(&self) -> usize {
+        if self.rule.has_pass() && !self.rule.is_elementwise() { 2 } else { 1 }
+    }
+
     /// The weight decay.
     #[must_use]
     pub fn decay(&self) -> Decay {

@@ -41,6 +41,12 @@ pub enum OptimError {
         /// The parameter.
         path: String,
     },
+    /// A saved state that lacks a parameter of the module.
+    #[error("the record holds nothing for `{path}`, which the module has")]
+    MissingParameter {
+        /// The parameter.
+        path: String,
+    },
     /// No optimizer has this name.
     #[error("no optimizer is called `{name}`; known are {known}")]
     UnknownName {
@@ -56,6 +62,16 @@ pub enum OptimError {
         name: String,
         /// As given.
         keyword: String,
+    },
+    /// A variant of another library that is not offered here.
+    #[error("`{name}` is not offered with `{keyword}`: {reason}")]
+    NotOffered {
+        /// The optimizer.
+        name: String,
+        /// The other library's keyword.
+        keyword: String,
+        /// What is offered instead.
+        reason: String,
     },
     /// A configuration in JSON that does not fit.
     #[error("the configuration of `{name}` does not fit: {reason}")]

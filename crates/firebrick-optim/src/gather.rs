@@ -2,13 +2,13 @@
 
 use crate::kernel;
 use crate::module::FusedOptimizer;
-use crate::ranks::Ranks;
 use crate::recurrence::{Around, Clock, DynRule};
 use crate::state::reshaped;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use firebrick_backend::Placeholders;
 use firebrick_backend::host::{HostTensor, Tracking};
 use std::sync::Arc;
 
@@ -64,6 +64,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    pub(crate) fn elements(&self) -> usize {
+        self.grad.as_ref().map_or(0, HostTensor::len)
+    }
+
     pub(crate) fn run(&mut self) {
         if let (Some(param), Some(grad)) = (&mut self.param, self.grad.take()) {
             let Self { rule, clock, around, memory, slots, .. } = self;
@@ -83,7 +87,7 @@ pub(crate) struct Gather<'a> {
     pub(crate) order: Vec<usize>,
     pub(crate) cursor: usize,
     pub(crate) unknown: bool,
-    pub(crate) ranks: Ranks,
+    pub(crate) away: Placeholders,
 }
 
 impl Gather<'_> {
@@ -122,7 +126,7 @@ impl ModuleMapper for Gather<'_> {
             work.places += 1;
             self.order.push(at);
             let (id, _, mapper) = param.consume();
-            return self.ranks.empty(id, mapper, like);
+            return self.away.placeholder(id, mapper, like);
         }
         let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
         entry.round = self.optimizer.round;
@@ -140,7 +144,7 @@ impl ModuleMapper for Gather<'_> {
         if group.optimizer.fuses() && entry.state.slots.prepare(&group.optimizer, lr, &tensor) {
             match (HostTensor::take_tracked(tensor), HostTensor::take(grad)) {
                 (Ok((param, tracking)), Ok(grad)) => {
-                    let placeholder = self.ranks.empty(id, mapper, &param);
+                    let placeholder = self.away.placeholder(id, mapper, &param);
                     self.order.push(self.work.len());
                     self.work.push(Work {
                         id,
@@ -200,7 +204,7 @@ pub(crate) struct Return<'a> {
     pub(crate) work: &'a mut [Work],
     pub(crate) order: &'a [usize],
     pub(crate) cursor: usize,
-    pub(crate) ranks: Ranks,
+    pub(crate) away: Placeholders,
 }
 
 impl ModuleMapper for Return<'_> {
@@ -214,7 +218,7 @@ impl ModuleMapper for Return<'_> {
         self.cursor += 1;
         work.places = work.places.saturating_sub(1);
         let value = if work.places == 0 { work.param.take() } else { work.param.clone() };
-        let (Some(value), Some(mapper)) = (value, self.ranks.mapper::<D>()) else { return param };
+        let (Some(value), Some(mapper)) = (value, self.away.mapper::<D>()) else { return param };
         Param::from_mapped_value(param.id, value.give_tracked::<D>(work.tracking), mapper)
     }
 }

@@ -5,7 +5,7 @@ use firebrick_backend::host::HostTensor;
 
 /// Elements below which a pass is not split further. 32 Ki elements of Adam are 900 KB of traffic, about 50
 /// microseconds: far more than handing a chunk to another core costs.
-const CHUNK: usize = 1 << 15;
+pub(crate) const CHUNK: usize = 1 << 15;
 
 /// Elements that are summed in f32, in [`LANES`] sums side by side, before f64 takes over.
 const BLOCK: usize = 1 << 10;

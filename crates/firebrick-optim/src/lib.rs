@@ -14,7 +14,6 @@ mod keywords;
 mod module;
 #[cfg(all(test, feature = "flex"))]
 mod pass_tests;
-mod ranks;
 mod record;
 mod recurrence;
 mod reducing;

@@ -4,7 +4,7 @@ use crate::elementwise::Elementwise;
 use crate::error::OptimError;
 use crate::gather::{Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
-use crate::ranks::Ranks;
+use crate::kernel;
 use crate::recurrence::DynRule;
 use crate::tie::tie;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -12,7 +12,7 @@ use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::host::HostTensor;
-use firebrick_backend::{Role, parameters};
+use firebrick_backend::{Placeholders, Role, parameters};
 use firebrick_core::check;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -192,23 +192,29 @@ impl FusedOptimizer {
         let mut grads = grads;
         let mut module = module;
         loop {
+            let known = self.entries.len();
             let mut gather = Gather {
                 optimizer: self,
                 lr: &lr,
                 scale,
                 grads: &mut grads,
-                work: Vec::new(),
-                order: Vec::new(),
+                work: Vec::with_capacity(known),
+                order: Vec::with_capacity(known),
                 cursor: 0,
                 unknown: false,
-                ranks: Ranks::default(),
+                away: Placeholders::default(),
             };
             module = module.map(&mut gather);
-            let Gather { mut work, order, unknown, ranks, .. } = gather;
+            let Gather { mut work, order, unknown, away, .. } = gather;
             if !work.is_empty() {
-                work.par_iter_mut().for_each(Work::run);
+                // Handing a small model to other threads takes longer than stepping it here.
+                if work.iter().map(Work::elements).sum::<usize>() <= kernel::CHUNK {
+                    work.iter_mut().for_each(Work::run);
+                } else {
+                    work.par_iter_mut().for_each(Work::run);
+                }
                 module =
-                    module.map(&mut Return { work: &mut work, order: &order, cursor: 0, ranks });
+                    module.map(&mut Return { work: &mut work, order: &order, cursor: 0, away });
             }
             for done in work {
                 let state = &mut self.entries[done.entry].state;

@@ -12,7 +12,7 @@ use burn_pack::{Reader, Scalar, Tensor as Packed, Writer};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-fn unreadable(reason: impl std::fmt::Display) -> OptimError {
+pub(crate) fn unreadable(reason: impl std::fmt::Display) -> OptimError {
     OptimError::Record { reason: reason.to_string() }
 }
 

@@ -11,6 +11,39 @@ use std::fmt;
 /// As for a [`Rule`](crate::Rule), every function is over [`Value`]: on the host a first pass forms the sums, in
 /// f64, and a second one steps; elsewhere both are tensor operations. Weight decay, `maximize` and gradient
 /// scaling are applied around it.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn::optim::Optimizer;
+/// use firebrick_optim::{Clock, Elementwise, ReducingRule, Value};
+///
+/// /// Steps of length `lr` along the gradient.
+/// #[derive(Debug)]
+/// struct Normalized;
+/// impl ReducingRule<0, 1> for Normalized {
+///     type Step = f64;
+///     const NAME: &'static str = "normalized";
+///     const SLOTS: [&'static str; 0] = [];
+///     fn at(&self, clock: &Clock, _: &[usize]) -> f64 {
+///         clock.lr
+///     }
+///     fn begin<V: Value>(_: &f64, _: &V, grad: &V, _: [V; 0]) -> ([V; 0], [V; 1]) {
+///         ([], [grad.clone().square()])
+///     }
+///     fn factor<V: Value>(lr: &f64, [squares]: [V; 1]) -> V {
+///         let norm = squares.sqrt();
+///         norm.constant(*lr) / norm
+///     }
+///     fn finish<V: Value>(_: &f64, factor: V, param: V, grad: V, _: [V; 0]) -> (V, [V; 0]) {
+///         (param - grad * factor, [])
+///     }
+/// }
+/// let device = Device::flex();
+/// let (param, grad) = (Tensor::<1>::zeros([2], &device), Tensor::<1>::from_floats([3.0, 4.0], &device));
+/// let (param, _) = Elementwise::reducing(Normalized).step(0.1, param, grad, None);
+/// let moved: Vec<f32> = param.into_data().try_into_vec().expect("f32");
+/// assert!((moved[0] + 0.06).abs() < 1e-7 && (moved[1] + 0.08).abs() < 1e-7);
+/// ```
 pub trait ReducingRule<const N: usize, const S: usize>: fmt::Debug + Send + Sync + 'static {
     /// The constants of one step.
     type Step: Copy + Send + Sync;

@@ -55,11 +55,13 @@ impl RuleCard {
 /// The card of an optimizer; the name counts without case, `-`, `_` and spaces.
 #[must_use]
 pub fn card(name: &str) -> Option<&'static RuleCard> {
-    let plain = |name: &str| -> String {
-        name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
-    };
     let wanted = plain(name);
     CARDS.iter().find(|card| plain(card.name) == wanted)
+}
+
+/// A name without case, `-`, `_` and spaces.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// The optimizer called `name` under a configuration in JSON, an object with the fields of its `XConfig`.

@@ -300,6 +300,25 @@ mod tests {
         }
     }
 
+    /// Both layouts, the three scales, matrices higher and wider than square: `tests/references/optim_muon.py`.
+    #[test]
+    fn trajectories_of_an_f64_model() {
+        #[derive(Deserialize)]
+        struct File {
+            optimizers: Vec<crate::OptimizerCase>,
+        }
+        let text = include_str!("../../../../tests/references/optim_muon.json");
+        let file: File = serde_json::from_str(text).expect("the file of cases");
+        assert_eq!(file.optimizers.len(), 12);
+        for case in &file.optimizers {
+            assert_eq!(case.params.len(), 8);
+            for device in firebrick_backend::testing::devices() {
+                let off = crate::replay(case, &device).expect("runs");
+                assert!(off < 1e-5, "{} {:?} on {device:?}: {off:e}", case.hyper, case.shape);
+            }
+        }
+    }
+
     #[test]
     fn a_layer_and_its_transposed_twin_take_the_same_step() {
         use burn::optim::Optimizer;

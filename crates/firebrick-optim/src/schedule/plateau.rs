@@ -6,7 +6,8 @@
 //! # Differences
 //! PyTorch and Keras count the patience differently, so both conventions have a name. PyTorch's relative
 //! threshold `a < best (1 - t)` calls every equal value an improvement when the metric is negative; here the threshold is
-//! on the size of the best value. A value that is not finite never counts as an improvement.
+//! on the size of the best value. A value that is not finite never counts as an improvement, but for the plateau that
+//! [`create_torch`](super::create_torch) makes: there, as in PyTorch, infinity can be the best value.
 
 use super::{LoadStatus, ScheduleError, fingerprint_of};
 use burn::config::Config;
@@ -137,11 +138,19 @@ pub struct Plateau {
     best: Option<f64>,
     bad: u64,
     cooldown: u64,
+    /// Whether infinity in the better direction is a value like any other.
+    infinite: bool,
 }
 
 impl Plateau {
     pub(super) fn new(config: PlateauConfig) -> Self {
-        Self { rate: config.initial_lr, best: None, bad: 0, cooldown: 0, config }
+        let rate = config.initial_lr;
+        Self { rate, best: None, bad: 0, cooldown: 0, infinite: false, config }
+    }
+
+    /// PyTorch's: the best value starts at infinity in the worse direction, and every number is compared with it.
+    pub(super) fn of_torch(config: PlateauConfig) -> Self {
+        Self { infinite: true, ..Self::new(config) }
     }
 
     /// The rate to use now.
@@ -150,7 +159,7 @@ impl Plateau {
         self.rate
     }
 
-    /// The best value so far, if any was finite.
+    /// The best value so far, if any counted.
     #[must_use]
     pub fn best(&self) -> Option<f64> {
         self.best
@@ -193,10 +202,14 @@ impl Plateau {
 
     fn improves(&self, metric: f64) -> bool {
         let PlateauConfig { threshold, threshold_rule, mode, .. } = self.config;
-        if !metric.is_finite() {
+        if metric.is_nan() || !self.infinite && metric.is_infinite() {
             return false;
         }
-        let Some(best) = self.best else { return true };
+        let worst = match mode {
+            PlateauMode::Min => f64::INFINITY,
+            PlateauMode::Max => f64::NEG_INFINITY,
+        };
+        let Some(best) = self.best.or(self.infinite.then_some(worst)) else { return true };
         let margin = match threshold_rule {
             PlateauThreshold::Relative => threshold * best.abs(),
             PlateauThreshold::Absolute => threshold,

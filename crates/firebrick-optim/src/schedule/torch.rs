@@ -2,10 +2,12 @@
 //!
 //! The rates are those of torch 2.15 where its documentation defines them, computed in closed form. That includes what the
 //! schedules of this crate do otherwise: the cosine climbs again after `T_max`, `constantlr` and `linearlr` are factors, the
-//! plateau's relative threshold is wrong at negative metrics, and a one-cycle with `pct_start` 0 starts below its peak.
+//! plateau's relative threshold is wrong at negative metrics, an infinite metric can be its best, and a one-cycle
+//! with `pct_start` 0 starts below its peak.
 //!
-//! torch multiplies most of its rates along and so drifts, the cosine by up to 1e-11 of its rate over a thousand steps
-//! past `T_max` (1600 random cases; all others agree to 2e-14). What torch answers with an exception (a period of 0,
+//! torch multiplies most of its rates along and so drifts: past `T_max` the cosine by up to 1e-12 (1 + n / 1000) of its
+//! largest rate over n updates (periods of 7 to 10,000, as many as 30,000 updates), before it and in all others by no
+//! more than 2e-14 (1600 random cases). What torch answers with an exception (a period of 0,
 //! one-cycle phases without length, steps past its end) is an error or defined as in [`OneCycle`](super::OneCycle).
 
 use super::keywords::Keywords;
@@ -230,7 +232,7 @@ fn plateau(lr: f64, words: &mut Keywords) -> Result<NamedSchedule, ScheduleError
         .with_cooldown(cooldown as usize)
         .with_min_lr(min_lr)
         .with_min_change(min_change);
-    Ok(NamedSchedule::Plateau(Plateau::new(config)))
+    Ok(NamedSchedule::Plateau(Plateau::of_torch(config)))
 }
 
 fn children(
@@ -290,6 +292,33 @@ mod tests {
         let polynomial = rates("polynomiallr", 0.05, json!({"total_iters": 4}), 6);
         let expected = [0.05, 0.0375, 0.025, 0.0125, 0.0, 0.0];
         assert!(polynomial.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-16));
+    }
+
+    /// torch 2.15's `ReduceLROnPlateau` told these metrics: infinity in the better direction is the best there can be.
+    #[test]
+    fn an_infinite_metric_is_the_best_and_nan_is_not() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        let path = |mode: &str, threshold: &str, metrics: &[f64]| {
+            let hyper =
+                json!({"mode": mode, "threshold_mode": threshold, "factor": 0.5, "patience": 0});
+            let schedule = create_torch("reducelronplateau", 1.0, &hyper).expect("valid");
+            let NamedSchedule::Plateau(mut plateau) = schedule else { panic!("a plateau") };
+            let rates: Vec<f64> = metrics.iter().map(|&metric| plateau.observe(metric)).collect();
+            (rates, plateau.best())
+        };
+        for threshold in ["rel", "abs"] {
+            let metrics = [3.0, -inf, 2.0, 1.0, inf, nan, -inf];
+            let rates = vec![1.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125];
+            assert_eq!(path("min", threshold, &metrics), (rates, Some(-inf)), "{threshold}");
+            let rates = vec![1.0, 0.5, 0.25, 0.125, 0.125, 0.0625, 0.03125];
+            assert_eq!(path("max", threshold, &metrics), (rates, Some(inf)), "{threshold}");
+            let metrics = [inf, 3.0, inf, 2.0, 4.0];
+            let rates = vec![0.5, 0.5, 0.25, 0.25, 0.125];
+            assert_eq!(path("min", threshold, &metrics), (rates, Some(2.0)), "{threshold}");
+            let rates = vec![1.0, 0.5, 0.25, 0.125, 0.0625];
+            assert_eq!(path("max", threshold, &metrics), (rates, Some(inf)), "{threshold}");
+            assert_eq!(path("min", threshold, &[nan]), (vec![0.5], None), "{threshold}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Averages of the weights along the way: an exponential one, and the plain one of SWA.
 //!
 //! ```text
-//! EMA:  e = d_t e + (1 - d_t) p,  d_t = min(d, (1 + t) / (10 + t)) while warming up
+//! EMA:  e = d_t e + (1 - d_t) p,  d_t = min(d, (1 + t) / (10 + t)) while warming up, t = 0 at the first update
 //! SWA:  a = a + (p - a) / n
 //! ```
 //! Running statistics are not averaged: the averaged model takes those of the model it is made from. For EMA they fit;
@@ -11,9 +11,10 @@
 //! P. Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018, arXiv 1803.05407.
 
 use super::pairs::{Pair, Store};
+use crate::error::OptimError;
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Bytes, Tensor};
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`Ema`].
@@ -77,8 +78,8 @@ impl Ema {
     /// Takes the weights of `model` into the average and gives the model back as it is.
     #[must_use]
     pub fn update<M: Module>(&mut self, model: M) -> M {
-        self.updates += 1;
         let t = self.updates as f64;
+        self.updates += 1;
         let warm = if self.warmup { (1.0 + t) / (10.0 + t) } else { 1.0 };
         self.average.apply(model, &mut Approach(1.0 - self.decay.min(warm)))
     }
@@ -87,6 +88,27 @@ impl Ema {
     #[must_use]
     pub fn model<M: Module>(&mut self, model: &M) -> M {
         self.average.put(model.clone())
+    }
+
+    /// The state as bytes, in the format of burn's records: the average, and how many updates it has seen.
+    ///
+    /// # Errors
+    /// When the format cannot hold it.
+    pub fn into_bytes(&self) -> Result<Bytes, OptimError> {
+        self.average.record("ema", self.updates)
+    }
+
+    /// Takes over what [`into_bytes`](Self::into_bytes) gave, for the parameters of `model`; what follows is the same
+    /// to the last bit. The configuration is that of `self`.
+    ///
+    /// A parameter is found as by [`FusedOptimizer::from_bytes`](crate::FusedOptimizer::from_bytes).
+    ///
+    /// # Errors
+    /// When the bytes are no record of this wrapper, or a parameter is only in the record or only in `model`, or has
+    /// another shape or element type there.
+    pub fn from_bytes<M: Module>(self, bytes: Bytes, model: &M) -> Result<Self, OptimError> {
+        let (average, updates) = Store::resumed(bytes, "ema", model)?;
+        Ok(Self { updates, average, ..self })
     }
 }
 
@@ -122,6 +144,27 @@ impl Swa {
     #[must_use]
     pub fn model<M: Module>(&mut self, model: &M) -> M {
         self.average.put(model.clone())
+    }
+
+    /// The state as bytes, in the format of burn's records: the average, and how many weights it is of.
+    ///
+    /// # Errors
+    /// When the format cannot hold it.
+    pub fn into_bytes(&self) -> Result<Bytes, OptimError> {
+        self.average.record("swa", self.taken)
+    }
+
+    /// Takes over what [`into_bytes`](Self::into_bytes) gave, for the parameters of `model`; what follows is the same
+    /// to the last bit. The configuration is that of `self`.
+    ///
+    /// A parameter is found as by [`FusedOptimizer::from_bytes`](crate::FusedOptimizer::from_bytes).
+    ///
+    /// # Errors
+    /// When the bytes are no record of this wrapper, or a parameter is only in the record or only in `model`, or has
+    /// another shape or element type there.
+    pub fn from_bytes<M: Module>(self, bytes: Bytes, model: &M) -> Result<Self, OptimError> {
+        let (average, taken) = Store::resumed(bytes, "swa", model)?;
+        Ok(Self { taken, average })
     }
 }
 
@@ -159,13 +202,57 @@ mod tests {
             for (k, seen) in seen.iter().enumerate() {
                 let mut e = f64::from(path[0][k]);
                 for (t, step) in path[1..].iter().enumerate() {
-                    let t = (t + 1) as f64;
+                    let t = t as f64;
                     let d = if warmup { ((1.0 + t) / (10.0 + t)).min(0.8) } else { 0.8 };
                     e = d * e + (1.0 - d) * f64::from(step[k]);
                 }
                 assert!((f64::from(*seen) - e).abs() < 1e-6, "{seen} {e}");
             }
         }
+    }
+
+    /// d_0 = 1 / 10: nine tenths of the first weights are in the average after one update.
+    #[test]
+    fn the_warm_up_starts_at_a_tenth() {
+        let start = net(&Device::flex().autodiff());
+        let mut ema = EmaConfig::new().init(&start).expect("valid");
+        let path = path(&start, 1, |model| ema.update(model));
+        for (k, seen) in values(&ema.model(&start)).iter().enumerate() {
+            let expected = 0.1 * f64::from(path[0][k]) + 0.9 * f64::from(path[1][k]);
+            assert!((f64::from(*seen) - expected).abs() < 1e-6, "{seen} {expected}");
+        }
+    }
+
+    #[test]
+    fn resuming_is_exact() {
+        let start = net(&Device::flex().autodiff());
+        let (mut ema, mut swa) = (EmaConfig::new().init(&start).expect("valid"), Swa::new());
+        let mut sgd = crate::SgdConfig::new().fused().expect("valid");
+        let mut model = start.clone();
+        for k in 0..3 {
+            let grads = grads(&model, k);
+            model = swa.update(ema.update(sgd.step(0.1, model, grads)));
+        }
+        let (a, b) = (ema.into_bytes().expect("bytes"), swa.into_bytes().expect("bytes"));
+        let fresh = EmaConfig::new().init(&start).expect("valid");
+        let mut other_ema = fresh.from_bytes(a, &model).expect("loads");
+        let mut other_swa = Swa::new().from_bytes(b, &model).expect("loads");
+        assert_eq!(other_swa.taken(), 3);
+        for k in 3..7 {
+            let grads = grads(&model, k);
+            model = swa.update(ema.update(sgd.step(0.1, model, grads)));
+            model = other_swa.update(other_ema.update(model));
+            assert_eq!(values(&ema.model(&model)), values(&other_ema.model(&model)), "step {k}");
+            assert_eq!(values(&swa.model(&model)), values(&other_swa.model(&model)), "step {k}");
+        }
+    }
+
+    #[test]
+    fn an_empty_average_comes_back_empty() {
+        let model = net(&Device::flex().autodiff());
+        let bytes = Swa::new().into_bytes().expect("bytes");
+        let mut swa = Swa::new().from_bytes(bytes, &model).expect("loads");
+        assert_eq!((swa.taken(), values(&swa.model(&model))), (0, values(&model)));
     }
 
     #[test]

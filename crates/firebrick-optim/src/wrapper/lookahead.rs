@@ -9,9 +9,10 @@
 //! M. Zhang et al., "Lookahead optimizer: k steps forward, 1 step back", 2019, arXiv 1907.08610.
 
 use super::pairs::{Pair, Store};
+use crate::error::OptimError;
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Bytes, Tensor};
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`Lookahead`].
@@ -95,6 +96,27 @@ impl Lookahead {
     pub fn slow<M: Module>(&mut self, model: &M) -> M {
         self.slow.put(model.clone())
     }
+
+    /// The state as bytes, in the format of burn's records: the slow weights, and how many steps were taken.
+    ///
+    /// # Errors
+    /// When the format cannot hold it.
+    pub fn into_bytes(&self) -> Result<Bytes, OptimError> {
+        self.slow.record("lookahead", self.steps as u64)
+    }
+
+    /// Takes over what [`into_bytes`](Self::into_bytes) gave, for the parameters of `model`; what follows is the same
+    /// to the last bit. The configuration is that of `self`.
+    ///
+    /// A parameter is found as by [`FusedOptimizer::from_bytes`](crate::FusedOptimizer::from_bytes).
+    ///
+    /// # Errors
+    /// When the bytes are no record of this wrapper, or a parameter is only in the record or only in `model`, or has
+    /// another shape or element type there.
+    pub fn from_bytes<M: Module>(self, bytes: Bytes, model: &M) -> Result<Self, OptimError> {
+        let (slow, steps) = Store::resumed(bytes, "lookahead", model)?;
+        Ok(Self { steps: steps as usize, slow, ..self })
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -123,6 +145,78 @@ mod tests {
         assert_eq!(values(&lookahead.slow(&model)), values(&model));
         // The gradient still reaches the parameters.
         assert!(model.linear.weight.is_require_grad());
+    }
+
+    #[test]
+    fn resuming_is_exact() {
+        let start = net(&Device::flex().autodiff());
+        let config = LookaheadConfig::new().with_every(3);
+        let mut lookahead = config.init(&start).expect("valid");
+        let mut sgd = crate::SgdConfig::new().fused().expect("valid");
+        let mut model = start;
+        for k in 0..4 {
+            let grads = grads(&model, k);
+            model = lookahead.after_step(sgd.step(0.1, model, grads));
+        }
+        let bytes = lookahead.into_bytes().expect("bytes");
+        let other = config.init(&model).expect("valid");
+        let mut resumed = other.from_bytes(bytes.clone(), &model).expect("loads");
+        let mut twin = model.clone();
+        for k in 4..10 {
+            let (a, b) = (grads(&model, k), grads(&twin, k));
+            model = lookahead.after_step(sgd.step(0.1, model, a));
+            twin = resumed.after_step(sgd.step(0.1, twin, b));
+            assert_eq!(values(&model), values(&twin), "step {k}");
+            assert_eq!(values(&lookahead.slow(&model)), values(&resumed.slow(&twin)), "step {k}");
+        }
+        // A model built anew has numbers of its own, and the same paths.
+        let anew = net(&Device::flex().autodiff());
+        let mut found = resumed.from_bytes(bytes, &anew).expect("loads");
+        assert_ne!(values(&found.slow(&anew)), values(&anew));
+    }
+
+    #[test]
+    fn a_record_of_another_model_or_wrapper_is_refused() {
+        use crate::testing::{Net, net_of};
+        use crate::wrapper::EmaConfig;
+        use burn::nn::LinearConfig;
+        use burn::tensor::DType;
+        let device = Device::flex().autodiff();
+        let model = net(&device);
+        let lookahead = |model: &Net| LookaheadConfig::new().init(model).expect("valid");
+        let bytes = lookahead(&model).into_bytes().expect("bytes");
+        let layer = LinearConfig::new(3, 2).init(&device);
+        let of_layer = LookaheadConfig::new().init(&layer).expect("valid");
+        let missing = of_layer.into_bytes().expect("bytes");
+        let error = of_layer.from_bytes(bytes.clone(), &layer).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "the record holds nothing for `weight`, which the module has"
+        );
+        let error = lookahead(&model).from_bytes(missing, &model).expect_err("refused");
+        assert!(matches!(error, OptimError::MissingParameter { .. }), "{error}");
+        let half = net_of(&device, DType::F64);
+        let error = lookahead(&half).from_bytes(bytes.clone(), &half).expect_err("refused");
+        assert!(error.to_string().contains("was saved as F32, the parameter is F64"), "{error}");
+        let ema = EmaConfig::new().init(&model).expect("valid");
+        let error = ema.from_bytes(bytes, &model).expect_err("refused");
+        assert!(error.to_string().ends_with("it is not one of ema"), "{error}");
+        let layers = |last: usize| {
+            let first = LinearConfig::new(3, 2).init(&device);
+            vec![first, LinearConfig::new(2, last).init(&device)]
+        };
+        let (narrow, wide) = (layers(2), layers(4));
+        let of_narrow = LookaheadConfig::new().init(&narrow).expect("valid");
+        let bytes = of_narrow.into_bytes().expect("bytes");
+        let one = vec![narrow[0].clone()];
+        let error = of_narrow.from_bytes(bytes.clone(), &one).expect_err("refused");
+        assert!(matches!(error, OptimError::NoSuchParameter { .. }), "{error}");
+        let of_wide = LookaheadConfig::new().init(&wide).expect("valid");
+        let error = of_wide.from_bytes(bytes, &wide).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "the record's state of `1.weight` has shape [2, 2], the parameter has [2, 4]"
+        );
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl SamConfig {
 
 /// Goes up to the worst point nearby, and back.
 ///
-/// Batch normalization should update its statistics in the first pass alone: they stay with the model through both.
+/// Running statistics, as of batch normalization, belong to the weights of the first pass: what the second one does to
+/// them, [`down`](Self::down) takes back.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -101,11 +102,65 @@ pub struct Sam {
     alpha: f64,
 }
 
-/// What [`Sam::up`] left behind: the weights, and the first gradients.
+/// What [`Sam::up`] left behind: the weights, the running statistics, and the first gradients.
 #[derive(Debug)]
 pub struct SamSnapshot {
     weights: Store,
+    buffers: Buffers,
     grads: GradientsParams,
+}
+
+/// The values of a model that do not train: its running statistics, for one.
+struct Buffers(GradientsParams);
+
+impl std::fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffers({} tensors)", self.0.len())
+    }
+}
+
+/// Brings running statistics up to date: burn keeps the last pass's apart until they are needed.
+fn settle<M: Module>(model: &M) {
+    drop(model.valid());
+}
+
+impl Buffers {
+    fn of<M: Module>(model: &M) -> Self {
+        struct Take(GradientsParams);
+        impl ModuleVisitor for Take {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !param.is_require_grad() {
+                    self.0.register::<D>(param.id, param.base().inner());
+                }
+            }
+        }
+        settle(model);
+        let mut take = Take(GradientsParams::new());
+        model.visit(&mut take);
+        Self(take.0)
+    }
+
+    /// `model` with these values.
+    fn put<M: Module>(self, model: M) -> M {
+        struct Put(GradientsParams);
+        impl ModuleMapper for Put {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if param.is_require_grad() {
+                    return param;
+                }
+                match self.0.get::<D>(param.id) {
+                    Some(value) => replace(param, value),
+                    None => param,
+                }
+            }
+        }
+        if self.0.is_empty() {
+            return model;
+        }
+        // Else the second pass's, which burn holds back, would overwrite them later.
+        settle(&model);
+        model.map(&mut Put(self.0))
+    }
 }
 
 /// A sum over all parameters, kept on the device.
@@ -146,10 +201,12 @@ impl Sam {
                 }
             }
         }
-        let weights = Store::of(&model);
+        let (weights, buffers) = (Store::of(&model), Buffers::of(&model));
         let mut norm = Norm(&grads, self.form, Sum::default(), HashSet::new());
         model.visit(&mut norm);
-        let Some(square) = norm.2.0 else { return (model, SamSnapshot { weights, grads }) };
+        let Some(square) = norm.2.0 else {
+            return (model, SamSnapshot { weights, buffers, grads });
+        };
         let factor = square.sqrt().add_scalar(1e-12).recip().mul_scalar(self.rho);
         struct Up<'a>(&'a GradientsParams, SamForm, Tensor<1>);
         impl ModuleMapper for Up<'_> {
@@ -164,10 +221,10 @@ impl Sam {
             }
         }
         let up = tie(model.map(&mut Up(&grads, self.form, factor)));
-        (up, SamSnapshot { weights, grads })
+        (up, SamSnapshot { weights, buffers, grads })
     }
 
-    /// The model back where it was, to the last bit, and the gradients to step with.
+    /// The model back where it was, to the last bit, running statistics included, and the gradients to step with.
     #[must_use]
     pub fn down<M: Module>(
         &self,
@@ -175,8 +232,8 @@ impl Sam {
         grads: GradientsParams,
         snapshot: SamSnapshot,
     ) -> (M, GradientsParams) {
-        let SamSnapshot { mut weights, grads: first } = snapshot;
-        let model = weights.put(model);
+        let SamSnapshot { mut weights, buffers, grads: first } = snapshot;
+        let model = buffers.put(weights.put(model));
         if self.alpha == 0.0 {
             return (model, grads);
         }
@@ -279,6 +336,35 @@ mod tests {
             let seen = f64::from(before[k]) - f64::from(after[k]);
             assert!((seen - expected).abs() < 1e-5, "{seen} {expected}");
         }
+    }
+
+    #[test]
+    fn running_statistics_are_those_of_the_first_pass() {
+        use burn::nn::{BatchNorm, BatchNormConfig};
+        let device = Device::flex().autodiff();
+        let model = BatchNormConfig::new(2).init(&device);
+        let pass = |model: &BatchNorm, rows: [[f32; 2]; 3]| {
+            let rows = Tensor::<2>::from_floats(rows, &device);
+            let loss = (model.forward(rows.clone()) * rows).sum();
+            GradientsParams::from_grads(loss.backward(), model)
+        };
+        let statistics = |model: &BatchNorm| {
+            settle(model);
+            let both = [model.running_mean.value(), model.running_var.value()];
+            both.map(|tensor| tensor.into_data().try_into_vec::<f32>().expect("f32"))
+        };
+        let sam = SamConfig::new().init().expect("valid");
+        let first = pass(&model, [[1.0, 3.0], [3.0, 7.0], [8.0, -1.0]]);
+        let kept = statistics(&model);
+        assert!((kept[0][0] - 0.4).abs() < 1e-6, "0.1 of the mean: {kept:?}");
+        let (up, snapshot) = sam.up(model, first);
+        let second = pass(&up, [[-5.0, 2.0], [4.0, 4.0], [9.0, 0.0]]);
+        assert_ne!(statistics(&up), kept);
+        let (down, _) = sam.down(up, second, snapshot);
+        assert_eq!(statistics(&down), kept);
+        // The next pass goes on from them: 0.9 of 0.4 and 0.1 of the mean 1.
+        drop(pass(&down, [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]));
+        assert!((statistics(&down)[0][0] - 0.46).abs() < 1e-6);
     }
 
     #[test]
