@@ -1,8 +1,8 @@
-"""Records regularizers of torch and torchvision as cases for the replay of firebrick-regularize.
+"""Records regularizers of torch, torchvision and timm as cases for the replay of firebrick-regularize.
 
     python regularize.py > regularize.json
 
-Pinned: torch 2.15.0, torchvision 0.29.2, numpy 2.4.6. Derivatives are torch's autograd, twice differentiated where the
+Pinned: torch 2.15.0, torchvision 0.29.2, timm 1.0.31, numpy 2.4.6. Derivatives are torch's autograd, twice differentiated where the
 penalty is one on a slope. Inputs are exact in f32; weights are in burn's layout (linear layers [in, out]). Dropout is
 recorded as statistics of one draw, each with its standard error over the units that are dropped together.
 """
@@ -11,6 +11,9 @@ import json
 import math
 
 import numpy as np
+import timm.data.mixup
+import timm.layers
+import timm.loss
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -244,6 +247,57 @@ for p in (0.1, 0.5, 0.9):
 for p, size in [(0.1, 3), (0.3, 5), (0.2, 7), (0.05, 1)]:
     maps = torchvision.ops.drop_block2d(torch.ones(500, 20, 14, 14), p, size, training=True)
     statistics("drop_block", {"prob": p, "block_size": size}, [500, 20, 14, 14], maps, 196)
+
+# timm, after all others so that their draws stay as they were.
+for n, k in [(3, 4), (6, 2)]:
+    z = draw(n, k, scale=2.0).requires_grad_()
+    y = torch.tensor(rng.integers(k, size=n))
+    for s in (0.05, 0.3):
+        record("label_smoothing", {"logits": z, "labels": y.double()}, timm.loss.LabelSmoothingCrossEntropy(s)(z, y),
+               {"smoothing": s}, ["logits"])
+    t = torch.softmax(draw(n, k), 1).float().double()
+    record("soft_cross_entropy", {"logits": z, "targets": t}, timm.loss.SoftTargetCrossEntropy()(z, t), wrt=["logits"])
+
+
+def timm_mix(name, images, labels, k, smoothing, mode, params, args):
+    """timm pairs each row with the one at the same place from the end; targets are smoothed as they are mixed."""
+    mixer = timm.data.mixup.Mixup(mode=mode, label_smoothing=smoothing, num_classes=k)
+    mixer._params_per_batch = lambda: params
+    mixer._params_per_elem = lambda n: params
+    mixed, targets = mixer(images.clone(), labels)
+    args |= {"smoothing": smoothing, "partners": [len(images) - 1 - row for row in range(len(images))]}
+    record(name, {"images": images, "targets": F.one_hot(labels, k).double()},
+           torch.cat([mixed.flatten(), targets.flatten()]), args)
+
+
+for shape, k in [((4, 3), 3), ((2, 5, 2), 4), ((6, 1, 3, 4), 2), ((2, 1, 2, 2, 3), 3)]:
+    images, labels = draw(*shape), torch.tensor(rng.integers(k, size=shape[0]))
+    for smoothing, lam in [(0.1, 0.3), (0.0, 0.75)]:
+        timm_mix("mixup", images, labels, k, smoothing, "batch", (lam, False), {"lambda": lam})
+    each = rng.uniform(size=shape[0]).astype(np.float32)
+    timm_mix("mixup", images, labels, k, 0.1, "elem", (each.copy(), np.zeros(shape[0], bool)),
+             {"lambda": [float(lam) for lam in each]})
+
+# Only boxes of an even number of rows and columns: timm's others are a pixel larger than the paper's.
+for n, c, h, w, k, lam in [(2, 1, 8, 4, 3, 0.75), (4, 3, 8, 8, 5, 0.4375), (6, 2, 5, 10, 2, 0.35)]:
+    assert int(h * math.sqrt(1 - lam)) % 2 == 0 and int(w * math.sqrt(1 - lam)) % 2 == 0, (h, w, lam)
+    images, labels = draw(n, c, h, w), torch.tensor(rng.integers(k, size=n))
+    for seed in range(3):
+        np.random.seed(seed)
+        y, x = int(np.random.randint(0, h)), int(np.random.randint(0, w))
+        np.random.seed(seed)
+        timm_mix("cutmix", images, labels, k, 0.1, "batch", (lam, True), {"lambda": lam, "x": x, "y": y})
+
+for p in (0.2, 0.7):
+    statistics("drop_path", {"prob": p}, [200_000, 3], timm.layers.drop_path(torch.ones(200_000, 3), p, True), 3)
+    single = timm.layers.drop_block_2d(torch.ones(100, 50, 14, 14), p, 1, couple_channels=False)
+    statistics("drop_block", {"prob": p, "block_size": 1}, [100, 50, 14, 14], single, 1)
+# timm draws seeds where no whole block fits, so of larger blocks only the scale is ours: it is by the share really kept.
+for p, size in [(0.1, 3), (0.2, 4), (0.1, 7)]:
+    maps = timm.layers.drop_block_2d(torch.ones(500, 20, 14, 14), p, size, couple_channels=False)
+    statistics("drop_block", {"prob": p, "block_size": size}, [500, 20, 14, 14], maps, 196)
+    found = cases["dropout"][-1]["statistics"]
+    cases["dropout"][-1]["statistics"] = {"mean": found["mean"]}
 
 lists = [f'"{kind}": [\n' + ",\n".join(json.dumps(case) for case in group) + "\n]" for kind, group in cases.items()]
 print("{" + ",\n".join(lists) + "}")

@@ -1,4 +1,5 @@
-//! Replays penalties, constraints, losses, mixing, augmentation and dropout as torch and torchvision recorded them.
+//! Replays penalties, constraints, losses, mixing, augmentation and dropout as torch, torchvision and timm recorded
+//! them.
 //!
 //! `{"name":"l2","args":{"strength":0.1},"layer":"Linear","inputs":{"weight":{"shape":[1,2],"data":[3,4]}},
 //! "output":[1.25],"gradients":{"weight":[0.3,0.4]}}`; the other forms stand with
@@ -17,7 +18,9 @@ pub(crate) fn replay(case: &Value, context: &Context) -> Outcome {
             let allowed = context.tolerance.unwrap_or(replay.allowed);
             Outcome::Compared { max_abs_diff, ok: max_abs_diff <= allowed }
         }
-        Err(error @ RegularizeError::UnknownCase { .. }) => Outcome::Unknown(error.to_string()),
+        Err(
+            error @ (RegularizeError::UnknownCase { .. } | RegularizeError::UnknownArgument { .. }),
+        ) => Outcome::Unknown(error.to_string()),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -58,6 +61,7 @@ mod tests {
         for unknown in [
             json!({"name": "by_moon", "args": {}, "inputs": {}, "output": []}),
             json!({"name": "by_moon", "shape": [3], "statistics": {}}),
+            json!({"name": "l2", "args": {"strength": 1, "phase": "full"}, "inputs": {}, "output": []}),
         ] {
             assert!(matches!(replay(&unknown, &on_flex(None)), Outcome::Unknown(_)), "{unknown}");
         }

@@ -5,6 +5,8 @@
 //! temperature   argmin_T -sum_n log softmax(z_n / T)[y_n]       on validation data; accuracy stays
 //! ECE           sum_b n_b / n * |accuracy_b - confidence_b|     bins ((b - 1) / B, b / B] of the top probability
 //! ```
+//! The ends of the bins are rounded as the probabilities are: 0.6 in f32 is above 3 / 5, yet in the bin that ends there.
+//!
 //! The loss is convex in 1 / T, so the minimum is found by bisection of its slope. With few samples the error is
 //! biased upwards: look at the bins' counts. Label smoothing and mixup change the best temperature.
 //!
@@ -13,7 +15,7 @@
 
 use crate::RegularizeError;
 use crate::target::read_labels;
-use burn::tensor::{Int, Tensor, activation::softmax};
+use burn::tensor::{Int, Tensor, TensorData, activation::softmax};
 use firebrick_core::check;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +117,10 @@ impl Calibration {
         bins: usize,
     ) -> Result<Self, RegularizeError> {
         let bins = check::at_least("bins", bins, 1)?;
+        // In the type of the probabilities, so that one that is an end lies on it.
+        let ends = TensorData::new((1..=bins).map(|b| b as f64 / bins as f64).collect(), [bins]);
+        let (device, dtype) = (probabilities.device().inner(), probabilities.dtype());
+        let ends = Tensor::<1>::from_data(ends, (&device, dtype)).try_to_vec_as::<f64>()?;
         let (k, probabilities, labels) = read(probabilities, labels)?;
         let outside = |p: &f64| !(-1e-6..=1.0 + 1e-6).contains(p);
         if let Some(p) = probabilities.iter().copied().find(outside) {
@@ -133,7 +139,7 @@ impl Calibration {
                 }
             }
             // Bins are open below and closed above.
-            let bin = ((top * bins as f64).ceil() as usize).clamp(1, bins) - 1;
+            let bin = ends.partition_point(|end| *end < top).min(bins - 1);
             sums[bin].0 += 1;
             sums[bin].1 += top;
             sums[bin].2 += usize::from(class == label);
@@ -178,7 +184,7 @@ fn read(
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -233,6 +239,29 @@ mod tests {
         assert_eq!(found.bins[0].count, 1);
         let upper = 3.0 / 4.0 * (2.0 / 3.0 - 2.3 / 3.0f64).abs();
         assert!((found.error - (0.25 * 0.5 + upper)).abs() < 1e-7, "{found:?}");
+    }
+
+    #[test]
+    fn bins_are_closed_above_in_every_float_type() {
+        for device in devices() {
+            for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                // Six tenths lie in (0.5, 0.6], the sixth bin of ten, and so on up to one.
+                for tenths in 5..=10usize {
+                    let p = tenths as f64 / 10.0;
+                    let row = TensorData::new(vec![p, 1.0 - p], [1, 2]);
+                    let row = Tensor::<2>::from_data(row, (&device, dtype));
+                    let label = Tensor::<1, Int>::from_ints([0], &device);
+                    let found = Calibration::of(row, label, 10).expect("valid");
+                    let counts: Vec<usize> = found.bins.iter().map(|bin| bin.count).collect();
+                    let mut expected = [0; 10];
+                    expected[tenths - 1] = 1;
+                    assert_eq!(counts, expected, "{p} {dtype:?}");
+                }
+            }
+        }
     }
 
     #[test]

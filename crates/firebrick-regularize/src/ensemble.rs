@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_bootstrap_leaves_out_its_share() {
-        let n = 100_000;
+        let n = 1_000_000;
         let rows = bootstrap_rows(n, &MaskSource::new(Seed(1)));
         let mut seen = vec![false; n];
         rows.iter().for_each(|&row| seen[row] = true);

@@ -67,6 +67,14 @@ pub enum RegularizeError {
         /// The name.
         name: String,
     },
+    /// A recorded case with an argument that its name does not take.
+    #[error("a case of `{name}` takes no argument `{key}`")]
+    UnknownArgument {
+        /// The name of the case.
+        name: String,
+        /// The argument.
+        key: String,
+    },
     /// A tensor could not be read from its device.
     #[error("a tensor could not be read: {0}")]
     Read(String),

@@ -71,7 +71,7 @@ impl MaskSource {
     }
 
     /// Multiplies the drop probability (the deviation, for noise) of every layer that draws here by `factor`,
-    /// from now on: 0 switches all of them off.
+    /// from now on: 0 switches all of them off. A concrete layer learns its probability, so it knows only off and on.
     ///
     /// # Errors
     /// When `factor` is outside [0, 1] or NaN.

@@ -5,14 +5,14 @@
 //! L = CE(p1, y) + CE(p2, y) + alpha / 2 * (KL(p1 || p2) + KL(p2 || p1))      means over the batch
 //! ```
 //! Two masks are needed: put the batch through the model twice at once, as `cat([x, x])`, and
-//! [`split`](RDrop::split) the logits.
+//! [`split`](RDrop::split) the logits. A class that both rule out, with a logit of minus infinity, adds 0.
 //!
 //! # Reference
 //! X. Liang et al., "R-Drop: regularized dropout for neural networks", NeurIPS 2021.
 
 use crate::RegularizeError;
 use crate::penalty::widened;
-use crate::target::{same_rows, soft_cross_entropy};
+use crate::target::{impossible, same_rows, soft_cross_entropy};
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax};
 use firebrick_core::{ConfigError, check};
@@ -92,12 +92,15 @@ impl RDrop {
         targets: Tensor<2>,
     ) -> Result<RDropLoss, RegularizeError> {
         let n = same_rows("the second logits", &first, &second)? as f64;
-        let (first, second) = (widened(first), widened(second));
+        let first = widened(first);
+        let second = second.cast(first.dtype());
         let cross_entropy = soft_cross_entropy(first.clone(), targets.clone())?
             + soft_cross_entropy(second.clone(), targets)?;
         let (p, q) = (log_softmax(first, 1), log_softmax(second, 1));
+        let neither = impossible(&p).bool_and(impossible(&q));
+        let apart = p.clone().mask_fill(neither.clone(), 0.0) - q.clone().mask_fill(neither, 0.0);
         // KL(p || q) + KL(q || p) = sum (p - q)(log p - log q).
-        let both = ((p.clone().exp() - q.clone().exp()) * (p - q)).sum();
+        let both = ((p.exp() - q.exp()) * apart).sum();
         Ok(RDropLoss { cross_entropy, divergence: both.mul_scalar(self.alpha / 2.0 / n) })
     }
 }
@@ -105,7 +108,7 @@ impl RDrop {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device, TensorData};
     use firebrick_backend::testing::devices;
 
     #[test]
@@ -128,6 +131,44 @@ mod tests {
             assert!((divergence - expected).abs() < 1e-6, "{divergence} {expected}");
             let entropy: f64 = loss.cross_entropy.into_scalar();
             assert!((entropy + p(a)[1].ln() + p(b)[1].ln()).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn float_types_may_differ_and_a_class_that_both_rule_out_adds_nothing() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F64) {
+                continue;
+            }
+            let device = device.autodiff();
+            let leaf = |row: &[f32], dtype: DType| {
+                let data = TensorData::new(row.to_vec(), [1, row.len()]);
+                Tensor::<2>::from_data(data, (&device, dtype)).require_grad()
+            };
+            let rdrop = RDropConfig::new().init().expect("valid");
+            let run = |first: &Tensor<2>, second: &Tensor<2>, targets: Tensor<2>| {
+                let loss = rdrop.loss(first.clone(), second.clone(), targets).expect("valid");
+                let value = loss.divergence.clone().into_scalar::<f64>();
+                let gradients = (loss.cross_entropy + loss.divergence).backward();
+                let read = |leaf: &Tensor<2>| {
+                    let gradient = leaf.grad(&gradients).expect("has one");
+                    gradient.try_to_vec_as::<f64>().expect("reads")
+                };
+                (value, read(first), read(second))
+            };
+            let (f32s, f64s, out) = (DType::F32, DType::F64, f32::NEG_INFINITY);
+            let first = leaf(&[1.0, -0.5], f32s);
+            let second = leaf(&[0.25, 0.75], f64s);
+            let (plain, a, b) = run(&first, &second, leaf(&[0.5, 0.5], f64s));
+            let first = leaf(&[1.0, out, -0.5], f64s);
+            let second = leaf(&[0.25, out, 0.75], f32s);
+            let (masked, c, d) = run(&first, &second, leaf(&[0.5, 0.0, 0.5], f32s));
+            assert!(plain > 0.1 && (plain - masked).abs() < 1e-6, "{plain} {masked}");
+            for (without, with) in [(a, c), (b, d)] {
+                assert_eq!(with[1], 0.0);
+                assert!((without[0] - with[0]).abs() < 1e-6, "{without:?} {with:?}");
+                assert!((without[1] - with[2]).abs() < 1e-6, "{without:?} {with:?}");
+            }
         }
     }
 

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn dirichlet_sums_to_one_with_equal_means() {
         let mut generator = Seed(2).stream("dirichlet");
-        let n = 100_000;
+        let n = 1_000_000;
         let mut means = [0.0; 3];
         for _ in 0..n {
             let parts = dirichlet(&mut generator, 1.0, 3);

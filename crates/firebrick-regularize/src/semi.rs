@@ -10,7 +10,9 @@
 //! ```
 //! `n` is the number of all unlabelled samples, not of those that passed: else one confident sample would weigh as
 //! much as a batch. No gradient flows through a target. Multiply by a weight and a [`Ramp`] and add to the
-//! supervised loss; compare with a supervised run of the same augmentation and steps. Half precision is summed in single.
+//! supervised loss; compare with a supervised run of the same augmentation and steps. Half precision is summed in
+//! single; a loss has the type of the logits that learn. A class that both views rule out, with a logit of minus
+//! infinity, adds 0.
 //!
 //! # Reference
 //! D.-H. Lee, "Pseudo-label", ICML 2013 workshop; S. Laine, T. Aila, "Temporal ensembling", ICLR 2017; A. Tarvainen,
@@ -19,7 +21,7 @@
 
 use crate::RegularizeError;
 use crate::penalty::widened;
-use crate::target::same_rows;
+use crate::target::{impossible, same_rows, untracked};
 use burn::tensor::{
     Int, Tensor, TensorData,
     activation::{log_softmax, softmax},
@@ -44,7 +46,8 @@ impl PseudoReport {
     /// Reads the predictions of logits `[n, k]`; `labels` are the true ones where they are known.
     ///
     /// # Errors
-    /// When the batch is empty, `threshold` outside [0, 1], or the number of labels another.
+    /// When the batch is empty, `threshold` outside [0, 1], the number of labels another, or a label outside the
+    /// classes.
     pub fn of(
         logits: Tensor<2>,
         threshold: f64,
@@ -56,6 +59,11 @@ impl PseudoReport {
             let expected = format!("one for each of the {n} samples");
             let found = vec![labels.len()];
             return Err(RegularizeError::Shape { what: "the labels", expected, found });
+        }
+        let outside = |label: &(usize, &usize)| *label.1 >= k;
+        if let Some((row, &label)) = labels.unwrap_or(&[]).iter().enumerate().find(outside) {
+            let label = i64::try_from(label).unwrap_or(i64::MAX);
+            return Err(RegularizeError::Label { row, label, classes: k });
         }
         let mut histogram = vec![0; k];
         let mut correct = 0;
@@ -204,8 +212,11 @@ pub fn fixmatch_loss(
         }
     }
     let device = strong.device().inner();
-    let targets = Tensor::from_data(TensorData::new(targets, [n, k]), (&device, strong.dtype()));
-    let loss = (log_softmax(strong, 1) * targets).sum().div_scalar(-(n as f64));
+    let targets = TensorData::new(targets, [n, k]);
+    let targets = Tensor::<2>::from_data(targets, (&device, strong.dtype()));
+    let log_p = log_softmax(strong, 1);
+    let unasked = impossible(&log_p).bool_and(targets.clone().equal_scalar(0.0));
+    let loss = (log_p.mask_fill(unasked, 0.0) * targets).sum().div_scalar(-(n as f64));
     Ok(Unlabelled { loss, report: PseudoReport::of(weak, threshold, None)? })
 }
 
@@ -225,13 +236,20 @@ pub fn uda_loss(
     let (weak, strong) = (widened(weak), widened(strong));
     let temperature = check::positive("temperature", temperature)?;
     let kept = confident(&weak, threshold)?;
-    let mask = kept.iter().map(|class| f32::from(u8::from(class.is_some()))).collect();
+    let k = weak.dims()[1];
     let device = strong.device().inner();
-    let mask = TensorData::new::<f32, _>(mask, [n, 1]);
+    let each = |class: &Option<usize>| vec![f32::from(u8::from(class.is_some())); k];
+    let mask: Vec<f32> = kept.iter().flat_map(each).collect();
+    let mask = TensorData::new(mask, [n, k]);
     let mask = Tensor::<2>::from_data(mask, (&device, strong.dtype()));
-    let sharp = log_softmax(constant(weak.clone()).div_scalar(temperature), 1);
-    let divergence = sharp.clone().exp() * (sharp - log_softmax(strong, 1));
-    let loss = (divergence * mask).sum().div_scalar(n as f64);
+    let sharp = untracked(weak.clone()).cast(strong.dtype()).div_scalar(temperature);
+    let sharp = log_softmax(sharp, 1);
+    let log_p = log_softmax(strong, 1);
+    // A class that the target rules out adds 0, and a sample that is left out too unless it is NaN, which shows.
+    let left_out = impossible(&log_p).bool_and(mask.clone().equal_scalar(0.0));
+    let unasked = impossible(&sharp).bool_or(left_out);
+    let apart = (sharp.clone() - log_p).mask_fill(unasked, 0.0);
+    let loss = (sharp.exp() * apart * mask).sum().div_scalar(n as f64);
     Ok(Unlabelled { loss, report: PseudoReport::of(weak, threshold, None)? })
 }
 
@@ -241,7 +259,8 @@ pub fn uda_loss(
 /// When the shapes differ or the batch is empty.
 pub fn pi_model_loss(first: Tensor<2>, second: Tensor<2>) -> Result<Unlabelled, RegularizeError> {
     same_rows("the second logits", &first, &second)?;
-    let (first, second) = (widened(first), widened(second));
+    let first = widened(first);
+    let second = second.cast(first.dtype());
     let loss = (softmax(first.clone(), 1) - softmax(second, 1)).square().mean();
     Ok(Unlabelled { loss, report: PseudoReport::of(first, 0.0, None)? })
 }
@@ -256,15 +275,11 @@ pub fn mean_teacher_loss(
     teacher: Tensor<2>,
 ) -> Result<Unlabelled, RegularizeError> {
     same_rows("the teacher's logits", &student, &teacher)?;
-    let (student, teacher) = (widened(student), widened(teacher));
-    let target = softmax(constant(teacher.clone()), 1);
+    let student = widened(student);
+    let teacher = untracked(teacher).cast(student.dtype());
+    let target = softmax(teacher.clone(), 1);
     let loss = (softmax(student, 1) - target).square().mean();
     Ok(Unlabelled { loss, report: PseudoReport::of(teacher, 0.0, None)? })
-}
-
-/// The same values without a graph.
-fn constant(tensor: Tensor<2>) -> Tensor<2> {
-    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
 /// For each row its class, where the probability reaches the threshold; NaN never does.
@@ -275,7 +290,7 @@ fn confident(logits: &Tensor<2>, threshold: f64) -> Result<Vec<Option<usize>>, R
     }
     let best: Tensor<2, Int>;
     let top: Tensor<2>;
-    (top, best) = softmax(widened(constant(logits.clone())), 1).max_dim_with_indices(1);
+    (top, best) = softmax(widened(untracked(logits.clone())), 1).max_dim_with_indices(1);
     let (top, best): (Vec<f64>, Vec<i64>) = (top.try_to_vec_as()?, best.try_to_vec_as()?);
     let each = |(top, best): (f64, i64)| (top >= threshold).then_some(best as usize);
     Ok(top.into_iter().zip(best).map(each).collect())
@@ -284,7 +299,7 @@ fn confident(logits: &Tensor<2>, threshold: f64) -> Result<Vec<Option<usize>>, R
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
 
     const WEAK: [[f32; 3]; 3] = [[5.0, 0.0, 0.0], [0.2, 0.1, 0.0], [0.0, 0.0, 4.0]];
@@ -330,7 +345,6 @@ mod tests {
     fn targets_get_no_gradient_and_dropped_samples_neither() {
         let device = Device::flex().autodiff();
         let leaf = |rows| Tensor::<2>::from_floats(rows, &device).require_grad();
-        type Loss = fn(Tensor<2>, Tensor<2>) -> Result<Unlabelled, RegularizeError>;
         let losses: [Loss; 3] = [
             |target, learner| fixmatch_loss(target, learner, 0.95),
             |target, learner| uda_loss(target, learner, 0.4, 0.95),
@@ -361,7 +375,74 @@ mod tests {
         assert!((report.kept_share() - 2.0 / 3.0).abs() < 1e-15);
         let none = PseudoReport::of(logits.clone(), 1.0, Some(&[0, 0, 0])).expect("valid");
         assert_eq!((none.accuracy(), none.largest_share()), (None, None));
-        assert!(PseudoReport::of(logits, 0.5, Some(&[0])).is_err());
+        assert!(PseudoReport::of(logits.clone(), 0.5, Some(&[0])).is_err());
+        // Also where the prediction is not kept.
+        let outside = PseudoReport::of(logits, 1.0, Some(&[0, 3, 1])).expect_err("no such class");
+        assert_eq!(outside, RegularizeError::Label { row: 1, label: 3, classes: 3 });
+    }
+
+    type Loss = fn(Tensor<2>, Tensor<2>) -> Result<Unlabelled, RegularizeError>;
+    const LOSSES: [Loss; 4] = [
+        |target, learner| fixmatch_loss(target, learner, 0.5),
+        |target, learner| uda_loss(target, learner, 0.4, 0.5),
+        |target, learner| mean_teacher_loss(learner, target),
+        |target, learner| pi_model_loss(learner, target),
+    ];
+
+    #[test]
+    fn the_two_views_may_have_different_float_types() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F64) {
+                continue;
+            }
+            for (index, loss) in LOSSES.into_iter().enumerate() {
+                let run = |target: DType, learner: DType| {
+                    let target = Tensor::<2>::from_floats(WEAK, &device).cast(target);
+                    let found =
+                        loss(target, Tensor::<2>::from_floats(STRONG, &device).cast(learner));
+                    let found = found.expect("valid").loss;
+                    assert_eq!(found.dtype(), learner);
+                    found.into_scalar::<f64>()
+                };
+                let same = run(DType::F32, DType::F32);
+                assert!((run(DType::F64, DType::F32) - same).abs() < 1e-6, "{index}");
+                assert!((run(DType::F32, DType::F64) - same).abs() < 1e-6, "{index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_that_both_views_rule_out_adds_nothing() {
+        let device = Device::flex().autodiff();
+        let masked = |rows: [[f32; 3]; 3]| {
+            let rows = rows.map(|[a, b, c]| [a, f32::NEG_INFINITY, b, c]);
+            Tensor::<2>::from_floats(rows, &device).require_grad()
+        };
+        let plain = |rows: [[f32; 3]; 3]| Tensor::<2>::from_floats(rows, &device).require_grad();
+        for (index, loss) in LOSSES.into_iter().enumerate() {
+            let (with, without) = (masked(STRONG), plain(STRONG));
+            let found = loss(masked(WEAK), with.clone()).expect("valid").loss;
+            let expected = loss(plain(WEAK), without.clone()).expect("valid").loss;
+            let value = |loss: &Tensor<1>| loss.clone().into_scalar::<f64>();
+            // A mean over classes is one over four of them instead of three.
+            let scale = if index < 2 { 1.0 } else { 0.75 };
+            assert!((value(&found) - scale * value(&expected)).abs() < 1e-6, "{index}");
+            let gradient = with.grad(&found.backward()).expect("learns");
+            let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+            let other = without.grad(&expected.backward()).expect("learns");
+            let other: Vec<f64> = other.try_to_vec_as().expect("reads");
+            for (with, without) in gradient.chunks(4).zip(other.chunks(3)) {
+                assert_eq!(with[1], 0.0, "{index}: {with:?}");
+                for (a, b) in [with[0], with[2], with[3]].iter().zip(without) {
+                    assert!((a - scale * b).abs() < 1e-6, "{index}: {with:?} {without:?}");
+                }
+            }
+        }
+        // A sample that is left out adds nothing either, whatever its strong view rules out.
+        let doubtful = Tensor::<2>::from_floats([[0.1, 0.0]], &device);
+        let sure = Tensor::<2>::from_floats([[0.0, f32::NEG_INFINITY]], &device);
+        let loss = uda_loss(doubtful, sure, 1.0, 0.9).expect("valid").loss;
+        assert_eq!(loss.into_scalar::<f32>(), 0.0);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! # Formula
 //! ```text
-//! rate(t) = peak / 2 * (cos(pi * (t mod C) / C) + 1)      C = ceil(steps / cycles), t from 0
+//! rate(t) = peak / 2 * (cos(pi * (t - s_c) / (s_{c+1} - s_c)) + 1)      s_c <= t < s_{c+1}, t from 0
+//! s_c = floor(c * steps / cycles)                                       start of cycle c, from 0
 //! p = mean over the last m snapshots of softmax(z)
 //! ```
-//! Snapshots of the first cycles are poor: take the last few.
+//! The cycles differ by a step at most, so that there are as many as asked for. Snapshots of the first cycles are poor:
+//! take the last few.
 //!
 //! # Reference
 //! G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger, "Snapshot ensembles: train 1, get M for
@@ -39,7 +41,7 @@ impl SnapshotsConfig {
         let cycles = check::at_least("cycles", self.cycles, 1)?;
         let steps = check::at_least("steps", self.steps, cycles)?;
         let peak = check::positive("peak", self.peak)?;
-        Ok(Snapshots { steps, cycle: steps.div_ceil(cycles), peak, members: Vec::new() })
+        Ok(Snapshots { steps, cycles, peak, members: Vec::new() })
     }
 }
 
@@ -68,23 +70,34 @@ impl SnapshotsConfig {
 #[derive(Debug, Clone)]
 pub struct Snapshots<M> {
     steps: usize,
-    cycle: usize,
+    cycles: usize,
     peak: f64,
     members: Vec<M>,
 }
 
 impl<M: Module> Snapshots<M> {
-    /// The learning rate of `step`, counted from 0.
+    /// First step of the cycle that `step` of the run belongs to, and of the one after it.
+    fn cycle(&self, step: u64) -> (u64, u64) {
+        let (steps, cycles, step) = (self.steps as u128, self.cycles as u128, u128::from(step));
+        // The last c with c * steps / cycles < step + 1.
+        let cycle = ((step + 1) * cycles - 1) / steps;
+        let start = |cycle: u128| (cycle * steps / cycles) as u64;
+        (start(cycle), start(cycle + 1))
+    }
+
+    /// The learning rate of `step`, counted from 0; after the run it starts again.
     #[must_use]
     pub fn rate(&self, step: u64) -> f64 {
-        let share = (step % self.cycle as u64) as f64 / self.cycle as f64;
+        let step = step % self.steps as u64;
+        let (start, end) = self.cycle(step);
+        let share = (step - start) as f64 / (end - start) as f64;
         self.peak / 2.0 * (libm::cos(std::f64::consts::PI * share) + 1.0)
     }
 
-    /// Takes the model, in evaluation state and on the plain device, after the last step of each cycle and of the run.
+    /// Takes the model, in evaluation state and on the plain device, after the last step of each cycle; after the run
+    /// it takes none.
     pub fn after_step(&mut self, step: u64, model: &M) {
-        let done = step.saturating_add(1);
-        if done.is_multiple_of(self.cycle as u64) || done == self.steps as u64 {
+        if step < self.steps as u64 && self.cycle(step).1 == step + 1 {
             self.members.push(model.valid());
         }
     }
@@ -128,16 +141,19 @@ mod tests {
 
     #[test]
     fn the_rate_restarts_and_each_cycle_leaves_a_model() {
-        // 10 steps in 3 cycles: of 4, 4 and 2 steps.
+        // 10 steps in 3 cycles: of 3, 3 and 4 steps.
         let mut snapshots: Snapshots<Linear> =
             SnapshotsConfig::new(10).with_cycles(3).with_peak(0.2).init().expect("valid");
         let rates: Vec<f64> = (0..10).map(|step| snapshots.rate(step)).collect();
-        let fall = [0.2, 0.1 * (0.5f64.sqrt() + 1.0), 0.1, 0.1 * (1.0 - 0.5f64.sqrt())];
-        assert!(rates.iter().zip(fall.iter().cycle()).all(|(a, b)| (a - b).abs() < 1e-12));
+        let half = 0.5f64.sqrt();
+        let (three, four) = ([0.2, 0.15, 0.05], [0.2, 0.1 * (half + 1.0), 0.1, 0.1 * (1.0 - half)]);
+        let fall = three.iter().chain(&three).chain(&four);
+        assert!(rates.iter().zip(fall).all(|(a, b)| (a - b).abs() < 1e-12), "{rates:?}");
+        assert_eq!(snapshots.rate(10), 0.2);
         for device in devices() {
             snapshots.members.clear();
             let device = device.autodiff();
-            for step in 0..10 {
+            for step in 0..14 {
                 snapshots.after_step(step, &model(step as f32, &device));
             }
             let weights: Vec<f32> = snapshots
@@ -145,7 +161,28 @@ mod tests {
                 .iter()
                 .map(|member| member.weight.val().slice([0..1, 0..1]).into_scalar())
                 .collect();
-            assert_eq!(weights, [3.0, 7.0, 9.0]);
+            assert_eq!(weights, [2.0, 5.0, 9.0]);
+        }
+    }
+
+    #[test]
+    fn there_are_as_many_members_as_cycles() {
+        let model = model(1.0, &Device::flex().autodiff());
+        for steps in 1..=13usize {
+            for cycles in 1..=steps {
+                let mut snapshots: Snapshots<Linear> =
+                    SnapshotsConfig::new(steps).with_cycles(cycles).init().expect("valid");
+                let mut starts = 0;
+                for step in 0..steps as u64 {
+                    let (start, end) = snapshots.cycle(step);
+                    assert!(start <= step && step < end && end <= steps as u64);
+                    assert!((end - start).abs_diff(steps as u64 / cycles as u64) <= 1);
+                    starts += usize::from(start == step);
+                    assert_eq!(start == step, snapshots.rate(step) == 0.1, "{steps} {cycles}");
+                    snapshots.after_step(step, &model);
+                }
+                assert_eq!((starts, snapshots.members().len()), (cycles, cycles), "{steps}");
+            }
         }
     }
 

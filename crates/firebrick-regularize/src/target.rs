@@ -18,7 +18,7 @@
 use crate::RegularizeError;
 use crate::penalty::widened;
 use burn::config::Config;
-use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation::log_softmax};
 use firebrick_core::{ConfigError, check};
 
 /// Labels as one-hot rows `[n, classes]` on the device of `labels`.
@@ -41,7 +41,8 @@ pub fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Result<Tensor<2>, Regu
 
 /// Mean cross entropy of logits `[n, k]` against target distributions `[n, k]`, of shape `[1]`.
 ///
-/// An impossible class that the targets do not ask for adds 0, not NaN. Half precision is summed in single.
+/// An impossible class that the targets do not ask for adds 0, not NaN. Half precision is summed in single; the loss
+/// has the type of the logits, whatever that of the targets.
 ///
 /// # Errors
 /// When the shapes differ or the batch is empty.
@@ -50,10 +51,24 @@ pub fn soft_cross_entropy(
     targets: Tensor<2>,
 ) -> Result<Tensor<1>, RegularizeError> {
     let n = same_rows("the targets", &logits, &targets)?;
-    let (logits, targets) = (widened(logits), widened(targets));
-    let unasked = targets.clone().equal_scalar(0.0);
-    let each = (log_softmax(logits, 1) * targets).mask_fill(unasked, 0.0);
-    Ok(each.sum().div_scalar(-(n as f64)))
+    let logits = widened(logits);
+    let targets = targets.cast(logits.dtype());
+    let unasked = untracked(targets.clone()).equal_scalar(0.0);
+    // Before the product, whose derivative would be 0 times infinity.
+    let log_p = log_softmax(logits, 1).mask_fill(unasked, 0.0);
+    Ok((log_p * targets).sum().div_scalar(-(n as f64)))
+}
+
+/// The same values without a graph.
+pub(crate) fn untracked(tensor: Tensor<2>) -> Tensor<2> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
+}
+
+/// Where a log probability is minus infinity, or so low that the probability is 0 all the same; a NaN is not.
+///
+/// `p log p` is 0 there, but 0 times infinity is NaN: fill the logarithm with 0 before the product.
+pub(crate) fn impossible(log_p: &Tensor<2>) -> Tensor<2, Bool> {
+    untracked(log_p.clone()).lower_scalar(-1e30)
 }
 
 /// Rows of two tensors of one shape that are not empty.
@@ -171,7 +186,7 @@ pub(crate) fn read_labels(
 mod tests {
     use super::*;
     use burn::nn::loss::CrossEntropyLossConfig;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
 
     #[test]
@@ -225,5 +240,43 @@ mod tests {
         let target = Tensor::<2>::from_floats([[1.0, 0.0, 0.0]], &device);
         let loss: f32 = soft_cross_entropy(sure, target).expect("valid").into_scalar();
         assert!((loss - 2f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn logits_and_targets_may_have_different_float_types() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F64) {
+                continue;
+            }
+            let logits = || Tensor::<2>::from_floats([[1.0, -0.5, 0.25]], &device);
+            let targets = || Tensor::<2>::from_floats([[0.25, 0.5, 0.25]], &device);
+            let loss = soft_cross_entropy(logits(), targets()).expect("valid").into_scalar::<f64>();
+            for (wide, other) in [(DType::F64, DType::F32), (DType::F32, DType::F64)] {
+                let found = soft_cross_entropy(logits().cast(wide), targets().cast(other));
+                let found = found.expect("valid");
+                assert_eq!(found.dtype(), wide);
+                assert!((found.into_scalar::<f64>() - loss).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn an_impossible_class_gets_a_gradient_of_zero() {
+        let device = Device::flex().autodiff();
+        let logits = Tensor::<2>::from_floats([[0.0, f32::NEG_INFINITY, 0.0]], &device);
+        let (logits, targets) = (
+            logits.require_grad(),
+            Tensor::<2>::from_floats([[1.0, 0.0, 0.0]], &device).require_grad(),
+        );
+        let loss = soft_cross_entropy(logits.clone(), targets.clone()).expect("valid");
+        let gradients = loss.backward();
+        let read = |leaf: Tensor<2>| {
+            let gradient = leaf.grad(&gradients).expect("has one");
+            gradient.try_to_vec_as::<f32>().expect("reads")
+        };
+        let found = read(logits);
+        assert!((found[0] + 0.5).abs() < 1e-6 && (found[2] - 0.5).abs() < 1e-6, "{found:?}");
+        assert_eq!(found[1], 0.0);
+        assert!(read(targets).iter().all(|g| g.is_finite()));
     }
 }

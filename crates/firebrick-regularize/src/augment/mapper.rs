@@ -5,7 +5,8 @@
 
 use super::kernel::{Scratch, Size};
 use super::{
-    AugMix, FeatureDropout, ImageAugment, RandAugment, SequenceAugment, TableNoise, TrivialAugment,
+    AugMix, FeatureDropout, ImageAugment, LabelEffect, RandAugment, SequenceAugment, TableNoise,
+    TrivialAugment,
 };
 use crate::RegularizeError;
 use burn::data::dataset::transform::Mapper;
@@ -28,7 +29,9 @@ pub trait Augment: sealed::Sealed + Send + Sync {
     /// When it does not.
     fn check(&self, shape: &[usize]) -> Result<(), RegularizeError>;
 
-    /// Whether a step is declared to change labels.
+    /// Whether a step, or the policy, is declared to change labels.
+    ///
+    /// A step is declared one way or the other; a policy preserves labels unless its `with_effect` says otherwise.
     fn changes_labels(&self) -> bool;
 
     /// Changes one item of a shape that fits, in row-major order, by numbers from `generator`.
@@ -66,9 +69,9 @@ macro_rules! images {
 }
 images! {
     ImageAugment, ImageAugment::changes;
-    RandAugment, |_| false;
-    TrivialAugment, |_| false;
-    AugMix, |_| false;
+    RandAugment, |policy| policy.effect == LabelEffect::Changes;
+    TrivialAugment, |policy| policy.effect == LabelEffect::Changes;
+    AugMix, |policy| policy.effect == LabelEffect::Changes;
 }
 
 impl sealed::Sealed for SequenceAugment {}
@@ -236,8 +239,8 @@ fn digest(values: &[f32]) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        AugMixConfig, FeatureDropoutConfig, ImageOp, LabelEffect, MaskSource, RandAugmentConfig,
-        SequenceOp, Step, TableNoiseConfig,
+        AugMixConfig, FeatureDropoutConfig, ImageOp, MaskSource, RandAugmentConfig, SequenceOp,
+        Step, TableNoiseConfig,
     };
     use burn::data::dataset::transform::MapperDataset;
     use burn::data::dataset::{Dataset, InMemDataset};
@@ -300,6 +303,25 @@ mod tests {
         let flip = ImageAugment::new(steps, &masks()).expect("valid");
         let mapper = AugmentMapper::labelled(flip, &[1, 1, 3], Seed(5)).expect("fits");
         assert_eq!(mapper.map(&vec![1.0, 2.0, 3.0]), [3.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn a_policy_that_is_declared_to_change_labels_is_for_unlabelled_items() {
+        fn check<A: Augment + Clone>(policy: A, changing: A) {
+            let shape = [3, 8, 8];
+            assert!(AugmentMapper::labelled(policy, &shape, Seed(5)).is_ok());
+            let refused = AugmentMapper::labelled(changing.clone(), &shape, Seed(5));
+            assert!(matches!(refused, Err(RegularizeError::Refused(_))));
+            assert!(AugmentMapper::unlabelled(changing, &shape, Seed(5)).is_ok());
+        }
+        let rand = RandAugmentConfig::new().init(&masks()).expect("valid");
+        check(rand.clone(), rand.with_effect(LabelEffect::Changes));
+        let trivial = TrivialAugment::new(&masks());
+        check(trivial.clone(), trivial.with_effect(LabelEffect::Changes));
+        let mix = AugMixConfig::new().init(&masks()).expect("valid");
+        check(mix.clone(), mix.clone().with_effect(LabelEffect::Changes));
+        let back = mix.with_effect(LabelEffect::Changes).with_effect(LabelEffect::Preserves);
+        assert!(!back.changes_labels());
     }
 
     #[test]

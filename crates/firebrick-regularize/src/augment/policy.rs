@@ -7,6 +7,9 @@
 //! AugMix          m x + (1 - m) sum_i w_i chain_i(x)    w ~ Dirichlet(alpha), m ~ Beta(alpha, alpha)
 //! JSD             1/3 sum_i KL(p_i || (p_1 + p_2 + p_3) / 3)
 //! ```
+//! Their authors use them on labels as they are, so each counts as preserving the label unless the user declares
+//! otherwise by `with_effect`: a digit turned by 135 degrees may be another one.
+//!
 //! Signed magnitudes take either sign; solarize and posterize run the other way. Images are in [0, 1]. A change of
 //! colour does nothing to an image without three channels.
 //!
@@ -14,12 +17,12 @@
 //! E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le, "RandAugment", 2020; S. G. Mueller, F. Hutter, "TrivialAugment", ICCV
 //! 2021; D. Hendrycks et al., "AugMix", ICLR 2020. Ranges and 31 magnitudes as in torchvision; AugMix takes ten.
 
-use super::each_image;
 use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
+use super::{LabelEffect, each_image};
 use crate::penalty::widened;
 use crate::sample::{beta, dirichlet};
-use crate::target::same_rows;
+use crate::target::{impossible, same_rows};
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
 use burn::tensor::{
@@ -167,13 +170,18 @@ impl RandAugmentConfig {
         if self.magnitude > 30 {
             return Err(ConfigError::new("magnitude", self.magnitude, "in [0, 30]"));
         }
-        Ok(RandAugment { ops: self.ops, share: self.magnitude as f64 / 30.0, masks: masks.clone() })
+        Ok(RandAugment {
+            ops: self.ops,
+            share: self.magnitude as f64 / 30.0,
+            effect: LabelEffect::Preserves,
+            masks: masks.clone(),
+        })
     }
 }
 
 /// A number of random changes of one magnitude.
 ///
-/// The caller declares with it that all fourteen preserve labels.
+/// It is declared to preserve labels; [`with_effect`](Self::with_effect) declares otherwise.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -189,10 +197,17 @@ impl RandAugmentConfig {
 pub struct RandAugment {
     ops: usize,
     share: f64,
+    pub(super) effect: LabelEffect,
     masks: MaskSource,
 }
 
 impl RandAugment {
+    /// The same with the user's word on what it does to labels; by default it preserves them.
+    #[must_use]
+    pub fn with_effect(self, effect: LabelEffect) -> Self {
+        Self { effect, ..self }
+    }
+
     /// Changes images `[n, c, h, w]` in [0, 1].
     #[must_use]
     pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
@@ -210,6 +225,8 @@ impl RandAugment {
 
 /// One random change of random magnitude: nothing to tune.
 ///
+/// It is declared to preserve labels; [`with_effect`](Self::with_effect) declares otherwise.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use firebrick_core::Seed;
@@ -222,6 +239,7 @@ impl RandAugment {
 /// ```
 #[derive(Debug, Clone)]
 pub struct TrivialAugment {
+    pub(super) effect: LabelEffect,
     masks: MaskSource,
 }
 
@@ -229,7 +247,13 @@ impl TrivialAugment {
     /// Draws come from `masks`.
     #[must_use]
     pub fn new(masks: &MaskSource) -> Self {
-        Self { masks: masks.clone() }
+        Self { effect: LabelEffect::Preserves, masks: masks.clone() }
+    }
+
+    /// The same with the user's word on what it does to labels; by default it preserves them.
+    #[must_use]
+    pub fn with_effect(self, effect: LabelEffect) -> Self {
+        Self { effect, ..self }
     }
 
     /// Changes images `[n, c, h, w]` in [0, 1].
@@ -272,21 +296,31 @@ impl AugMixConfig {
             severity: self.severity,
             width: check::at_least("width", self.width, 1)?,
             alpha: check::positive("alpha", self.alpha)?,
+            effect: LabelEffect::Preserves,
             masks: masks.clone(),
         })
     }
 }
 
 /// A convex mixture of an image and chains of one to three changes; see [`jensen_shannon`] for its loss.
+///
+/// It is declared to preserve labels; [`with_effect`](Self::with_effect) declares otherwise.
 #[derive(Debug, Clone)]
 pub struct AugMix {
     severity: usize,
     width: usize,
     alpha: f64,
+    pub(super) effect: LabelEffect,
     masks: MaskSource,
 }
 
 impl AugMix {
+    /// The same with the user's word on what it does to labels; by default it preserves them.
+    #[must_use]
+    pub fn with_effect(self, effect: LabelEffect) -> Self {
+        Self { effect, ..self }
+    }
+
     /// Changes images `[n, c, h, w]` in [0, 1].
     #[must_use]
     pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
@@ -311,6 +345,9 @@ impl AugMix {
 /// The Jensen-Shannon divergence of three predictions of one batch from their mean, of shape `[1]`; AugMix adds 12
 /// times it to the loss.
 ///
+/// It has the type of the clean logits, half precision in single. A class that a logit of minus infinity rules out adds
+/// nothing to its prediction's part.
+///
 /// # Errors
 /// When the shapes differ or the batch is empty.
 pub fn jensen_shannon(
@@ -320,16 +357,19 @@ pub fn jensen_shannon(
 ) -> Result<Tensor<1>, RegularizeError> {
     let n = same_rows("the first augmented logits", &clean, &first)? as f64;
     same_rows("the second augmented logits", &clean, &second)?;
-    let [clean, first, second] = [clean, first, second].map(widened);
+    let clean = widened(clean);
+    let dtype = clean.dtype();
+    let (first, second) = (first.cast(dtype), second.cast(dtype));
     let probabilities = [&clean, &first, &second].map(|logits| softmax(logits.clone(), 1));
     let [p, q, r] = probabilities.clone();
     // The mean is kept off 0, as in the paper's code, so that its logarithm is finite.
     let mean = (p + q + r).div_scalar(3.0).clamp(1e-7, 1.0).log();
     let [a, b, c] = [clean, first, second];
-    let each = [a, b, c]
-        .into_iter()
-        .zip(probabilities)
-        .map(|(logits, p)| (p * (log_softmax(logits, 1) - mean.clone())).sum());
+    let each = [a, b, c].into_iter().zip(probabilities).map(|(logits, p)| {
+        let log_p = log_softmax(logits, 1);
+        let out = impossible(&log_p);
+        (p * (log_p.mask_fill(out, 0.0) - mean.clone())).sum()
+    });
     let total = each.reduce(|sum, term| sum + term);
     total.map(|total| total.div_scalar(3.0 * n)).ok_or(RegularizeError::Empty { what: "the batch" })
 }
@@ -427,6 +467,40 @@ mod tests {
         assert!(
             jensen_shannon(row([0.0; 3]), Tensor::zeros([2, 3], &device), row([0.0; 3])).is_err()
         );
+    }
+
+    #[test]
+    fn the_divergence_takes_mixed_types_and_classes_that_are_ruled_out() {
+        let device = Device::flex().autodiff();
+        let (f32s, f64s) = (burn::tensor::DType::F32, burn::tensor::DType::F64);
+        let leaf = |row: Vec<f32>, dtype: burn::tensor::DType| {
+            let size = row.len();
+            let data = TensorData::new(row, [1, size]);
+            Tensor::<2>::from_data(data, (&device, dtype)).require_grad()
+        };
+        let rows = [[1.0, -0.5], [0.25, 0.75], [-1.0, 2.0]];
+        let plain = rows.map(|row| leaf(row.to_vec(), f32s));
+        let out = f32::NEG_INFINITY;
+        let [a, b, c] = rows.map(|[a, b]| vec![a, out, b]);
+        let masked = [leaf(a, f64s), leaf(b, f32s), leaf(c, f64s)];
+        let run = |leaves: &[Tensor<2>; 3]| {
+            let [a, b, c] = leaves.clone();
+            let term = jensen_shannon(a, b, c).expect("valid");
+            let value = term.clone().into_scalar::<f64>();
+            let gradients = term.backward();
+            let read = |leaf: &Tensor<2>| {
+                let gradient = leaf.grad(&gradients).expect("has one");
+                gradient.try_to_vec_as::<f64>().expect("reads")
+            };
+            (value, leaves.iter().map(read).collect::<Vec<_>>())
+        };
+        let ((expected, without), (found, with)) = (run(&plain), run(&masked));
+        assert!(expected > 0.05 && (found - expected).abs() < 1e-6, "{found} {expected}");
+        for (with, without) in with.iter().zip(&without) {
+            assert_eq!(with[1], 0.0);
+            assert!((with[0] - without[0]).abs() < 1e-6, "{with:?} {without:?}");
+            assert!((with[2] - without[1]).abs() < 1e-6, "{with:?} {without:?}");
+        }
     }
 
     #[test]

@@ -228,9 +228,13 @@ impl Smote {
         let mut generator = self.masks.reserve(4 * rows.len() + 8 * count);
         let mut order: Vec<usize> = (0..rows.len()).collect();
         generator.shuffle(&mut order);
+        // Rows take turns, so the neighbours of each are needed many times and searched once.
+        let used = &order[..count.min(order.len())];
+        let near: Vec<Vec<usize>> =
+            used.par_iter().map(|&own| nearest(rows, own, self.neighbours)).collect();
         let made = (0..count).map(|index| {
-            let own = order[index % order.len()];
-            let near = nearest(rows, own, self.neighbours);
+            let turn = index % order.len();
+            let (own, near) = (order[turn], &near[turn]);
             let other = &rows[near[generator.below(near.len() as u64) as usize]];
             let share = generator.uniform() as f32;
             rows[own].iter().zip(other).map(|(a, b)| a + share * (b - a)).collect()
@@ -311,7 +315,7 @@ mod tests {
     #[test]
     fn noise_is_in_units_of_the_column() {
         for device in devices() {
-            let n = 100_000usize;
+            let n = 1_000_000usize;
             let noise = TableNoiseConfig::new().with_scale(0.5);
             let noise = noise.fit(table(n, &device), &MaskSource::new(Seed(1))).expect("valid");
             let noisy = noise.rows(table(n, &device)).expect("same columns");
@@ -327,13 +331,17 @@ mod tests {
     #[test]
     fn dropped_features_become_the_mean_with_their_probability() {
         let device = Device::flex();
-        let n = 100_000usize;
+        let n = 1_000_000usize;
         let drop = FeatureDropoutConfig::new().with_prob(0.3);
         let drop = drop.fit(table(n, &device), &MaskSource::new(Seed(2))).expect("valid");
         let rows: Vec<f64> =
             drop.rows(table(n, &device)).expect("runs").try_to_vec_as().expect("reads");
         let dropped = rows.iter().step_by(2).filter(|&&v| v == 2.0).count() as f64 / n as f64;
         assert!((dropped - 0.3).abs() < 5.0 * (0.21 / n as f64).sqrt(), "{dropped}");
+        for prob in [1.0, -0.1, f64::NAN] {
+            let refused = FeatureDropoutConfig::new().with_prob(prob);
+            assert!(refused.fit(table(4, &device), &MaskSource::new(Seed(2))).is_err());
+        }
         let bad = Tensor::<2>::from_floats([[f32::NAN]], &device);
         assert!(matches!(
             FeatureDropoutConfig::new().fit(bad, &MaskSource::new(Seed(2))),
@@ -361,6 +369,32 @@ mod tests {
         // The position along the segment is uniform: mean 1/2, variance 1/12.
         let mean = made.iter().map(|row| f64::from(row[0] % 100.0)).sum::<f64>() / 1000.0;
         assert!((mean - 0.5).abs() < 5.0 * (1.0 / 12.0 / 1000.0f64).sqrt(), "{mean}");
+    }
+
+    #[test]
+    fn neighbours_that_are_searched_once_give_the_rows_of_a_search_for_each() {
+        let mut stream = Seed(9).stream("rows");
+        let rows: Vec<Vec<f32>> =
+            (0..40).map(|_| (0..3).map(|_| stream.normal() as f32).collect()).collect();
+        for count in [0, 1, 7, 40, 95] {
+            let masks = MaskSource::new(Seed(3));
+            let smote = SmoteConfig::new().init(&masks).expect("valid");
+            let found = smote.rows(&rows, count).expect("valid");
+            masks.seek(0);
+            let mut generator = masks.reserve(4 * rows.len() + 8 * count);
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            generator.shuffle(&mut order);
+            let mut expected: Vec<Vec<f32>> = Vec::new();
+            for index in 0..count {
+                let own = order[index % order.len()];
+                let near = nearest(&rows, own, 5);
+                let other = &rows[near[generator.below(near.len() as u64) as usize]];
+                let share = generator.uniform() as f32;
+                let between = |(a, b): (&f32, &f32)| a + share * (b - a);
+                expected.push(rows[own].iter().zip(other).map(between).collect());
+            }
+            assert_eq!(found, expected, "{count}");
+        }
     }
 
     #[test]

@@ -6,15 +6,17 @@
 use super::{Kernel, Rule};
 use crate::RegularizeError;
 use crate::penalty::{Target, widened};
-use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
-use firebrick_backend::host::HostTensor;
+use firebrick_backend::host::{HostTensor, Tracking};
+use firebrick_backend::{PathStack, Placeholders};
 use rayon::prelude::*;
 
 /// Elements of one piece of work: a megabyte, which stays in the second-level cache.
 const PIECE: usize = 1 << 18;
+/// Elements of a piece whose units are columns: more, since whole rows are read faster than parts of them, and of what has
+/// left the cache only one half is read again, for the second walk goes the other way.
+const COLUMNS: usize = 1 << 20;
 
 /// Changes every trainable weight that `target` covers.
 pub(super) fn project<M: Module, R: Rule>(
@@ -23,17 +25,29 @@ pub(super) fn project<M: Module, R: Rule>(
     rule: &R,
     target: &Target,
 ) -> Result<M, RegularizeError> {
-    let mut out =
-        Out { rule, target, lr, path: PathStack::default(), taken: Vec::new(), error: None };
+    let mut out = Out {
+        rule,
+        target,
+        lr,
+        path: PathStack::default(),
+        taken: Vec::new(),
+        away: Placeholders::default(),
+        error: None,
+    };
     let model = model.map(&mut out);
-    if let Some(error) = out.error {
+    let Out { mut taken, away, error, .. } = out;
+    if let Some(error) = error {
         return Err(error);
     }
-    let mut taken = out.taken;
-    let mut pieces = Vec::new();
+    let mut pieces = Vec::with_capacity(taken.len());
     taken.iter_mut().for_each(|weight| weight.cut(&mut pieces));
-    pieces.into_par_iter().for_each(Piece::run);
-    Ok(model.map(&mut Back { taken: taken.into_iter() }))
+    // Handing a small model to other threads takes longer than changing it here.
+    if pieces.iter().map(Piece::elements).sum::<usize>() <= PIECE {
+        pieces.into_iter().for_each(Piece::run);
+    } else {
+        pieces.into_par_iter().for_each(Piece::run);
+    }
+    Ok(model.map(&mut Back { taken: taken.into_iter(), away }))
 }
 
 /// A weight on its way through the pass.
@@ -42,7 +56,7 @@ struct Taken {
     host: HostTensor,
     kernel: Kernel,
     axis: usize,
-    context: Context,
+    tracking: Tracking,
 }
 
 /// Takes weights out of the module, or changes them at once where they are not in host memory.
@@ -52,6 +66,7 @@ struct Out<'a, R> {
     lr: f64,
     path: PathStack,
     taken: Vec<Taken>,
+    away: Placeholders,
     error: Option<RegularizeError>,
 }
 
@@ -76,53 +91,42 @@ impl<R: Rule> ModuleMapper for Out<'_, R> {
             }
         };
         let (id, value, mapper) = param.consume();
-        let context = Context::of(&value);
-        let value = match HostTensor::take(value.inner()) {
-            Ok(host) => {
-                let empty = host.empty_like().give::<D>();
+        match HostTensor::take_tracked(value) {
+            Ok((host, tracking)) => {
+                let placeholder = self.away.placeholder(id, mapper, &host);
                 let kernel = self.rule.kernel(self.lr);
-                self.taken.push(Taken { id, host, kernel, axis, context });
-                empty
+                self.taken.push(Taken { id, host, kernel, axis, tracking });
+                placeholder
             }
             Err(elsewhere) => {
-                let dtype = elsewhere.dtype();
-                let changed = self.rule.apply(widened(elsewhere), axis, self.lr);
-                context.restore(changed.cast(dtype), id)
+                let value = self.elsewhere(elsewhere, axis, id);
+                Param::from_mapped_value(id, value, mapper)
             }
-        };
-        Param::from_mapped_value(id, value, mapper)
-    }
-}
-
-/// What a trainable parameter was to autodiff besides a leaf.
-#[derive(Clone, Copy)]
-struct Context {
-    checkpointing: Option<GradientCheckpointingStrategy>,
-    distributed: bool,
-}
-
-impl Context {
-    fn of<const D: usize>(value: &Tensor<D>) -> Self {
-        Self {
-            checkpointing: value.gradient_checkpointing_strategy(),
-            distributed: value.is_distributed(),
         }
     }
+}
 
-    fn restore<const D: usize>(self, value: Tensor<D>, id: ParamId) -> Tensor<D> {
-        let value = Tensor::from_inner(value);
-        let value = match self.checkpointing {
+impl<R: Rule> Out<'_, R> {
+    /// A trainable weight that is not in host memory, changed by tensor operations.
+    fn elsewhere<const D: usize>(&self, value: Tensor<D>, axis: usize, id: ParamId) -> Tensor<D> {
+        let (checkpointing, distributed) =
+            (value.gradient_checkpointing_strategy(), value.is_distributed());
+        let dtype = value.dtype();
+        let changed = self.rule.apply(widened(value.inner()), axis, self.lr).cast(dtype);
+        let value = Tensor::from_inner(changed);
+        let value = match checkpointing {
             Some(strategy) => value.with_gradient_checkpointing_strategy(strategy),
             None => value,
         };
         let value = value.require_grad();
-        if self.distributed { value.set_distributed(id) } else { value }
+        if distributed { value.set_distributed(id) } else { value }
     }
 }
 
 /// Puts the weights back where they were taken from.
 struct Back {
     taken: std::vec::IntoIter<Taken>,
+    away: Placeholders,
 }
 
 impl ModuleMapper for Back {
@@ -130,11 +134,10 @@ impl ModuleMapper for Back {
         if self.taken.as_slice().first().is_none_or(|next| next.id != param.id) {
             return param;
         }
-        let (id, value, mapper) = param.consume();
-        let Some(next) = self.taken.next() else {
-            return Param::from_mapped_value(id, value, mapper);
+        let (Some(next), Some(mapper)) = (self.taken.next(), self.away.mapper::<D>()) else {
+            return param;
         };
-        Param::from_mapped_value(id, next.context.restore(next.host.give::<D>(), id), mapper)
+        Param::from_mapped_value(next.id, next.host.give_tracked::<D>(next.tracking), mapper)
     }
 }
 
@@ -166,7 +169,7 @@ impl Taken {
             let part = (PIECE / inner).max(1) * inner;
             pieces.extend(values.chunks_mut(part).map(|part| Piece::Rows(kernel, part, inner)));
         } else if inner == 1 {
-            let width = (PIECE / outer).clamp(16, units.max(16));
+            let width = (COLUMNS / outer).clamp(16, units.max(16));
             let mut parts: Vec<Vec<&mut [f32]>> =
                 (0..units.div_ceil(width)).map(|_| Vec::with_capacity(outer)).collect();
             for row in values.chunks_mut(units) {
@@ -182,7 +185,21 @@ impl Taken {
 }
 
 impl Piece<'_> {
+    fn elements(&self) -> usize {
+        match self {
+            Self::Elements(_, values) | Self::Rows(_, values, _) | Self::Whole(_, values, _, _) => {
+                values.len()
+            }
+            Self::Columns(_, rows) => rows.iter().map(|row| row.len()).sum(),
+        }
+    }
+
     fn run(self) {
+        pulp::Arch::new().dispatch(|| self.change());
+    }
+
+    #[inline(always)]
+    fn change(self) {
         match self {
             Self::Elements(kernel, values) => kernel.elements(values),
             Self::Rows(kernel, values, length) => {
@@ -196,16 +213,17 @@ impl Piece<'_> {
                 let width = rows.first().map_or(0, |row| row.len());
                 let mut sums = vec![0f64; width];
                 // Few rows at a time in f32: fast, and no error that grows with their number.
+                let mut few = vec![0f32; width];
                 for part in rows.chunks(64) {
-                    let mut few = vec![0f32; width];
+                    few.fill(0.0);
                     for row in part {
                         few.iter_mut().zip(row.iter()).for_each(|(sum, &v)| *sum += v * v);
                     }
-                    sums.iter_mut().zip(few).for_each(|(sum, few)| *sum += f64::from(few));
+                    sums.iter_mut().zip(&few).for_each(|(sum, &few)| *sum += f64::from(few));
                 }
                 let factors = factors(kernel, sums, count);
                 if factors.iter().any(|&factor| factor != 1.0) {
-                    for row in &mut rows {
+                    for row in rows.iter_mut().rev() {
                         row.iter_mut().zip(&factors).for_each(|(value, factor)| *value *= factor);
                     }
                 }
@@ -233,6 +251,7 @@ fn factors(kernel: Kernel, sums: Vec<f64>, size: usize) -> Vec<f32> {
 }
 
 /// A unit that stays is not written.
+#[inline(always)]
 fn scale(values: &mut [f32], factor: f32) {
     if factor != 1.0 {
         values.iter_mut().for_each(|value| *value *= factor);
@@ -240,6 +259,7 @@ fn scale(values: &mut [f32], factor: f32) {
 }
 
 /// The sum of squares, in eight lanes of few elements each.
+#[inline(always)]
 fn squares(values: &[f32]) -> f64 {
     if values.len() < 16 {
         return f64::from(values.iter().map(|value| value * value).sum::<f32>());

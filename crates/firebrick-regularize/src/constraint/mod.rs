@@ -32,7 +32,7 @@ use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 
-/// A change of the weights after the optimizer's step. Tuples apply in their order.
+/// A change of the weights after the optimizer's step. Tuples of one to four apply in their order, `None` does nothing.
 pub trait Projection {
     /// The model after it; `lr` is the learning rate of the step, which proximal steps multiply by.
     ///
@@ -49,11 +49,29 @@ impl Projection for () {
     }
 }
 
-impl<A: Projection, B: Projection> Projection for (A, B) {
+impl<P: Projection> Projection for Option<P> {
     fn project<M: Module>(&self, model: M, lr: f64) -> Result<M, RegularizeError> {
-        self.1.project(self.0.project(model, lr)?, lr)
+        match self {
+            Some(rule) => rule.project(model, lr),
+            None => Ok(model),
+        }
     }
 }
+
+macro_rules! in_order {
+    ($($rule:ident $index:tt),+) => {
+        impl<$($rule: Projection),+> Projection for ($($rule,)+) {
+            fn project<Model: Module>(&self, model: Model, lr: f64) -> Result<Model, RegularizeError> {
+                $(let model = self.$index.project(model, lr)?;)+
+                Ok(model)
+            }
+        }
+    };
+}
+in_order!(A 0);
+in_order!(A 0, B 1);
+in_order!(A 0, B 1, C 2);
+in_order!(A 0, B 1, C 2, D 3);
 
 /// What a projection makes of one weight.
 trait Rule {
@@ -84,12 +102,22 @@ impl Kernel {
     }
 
     /// Changes elements each on its own.
+    #[inline(always)]
     fn elements(self, values: &mut [f32]) {
         match self {
             Self::NonNegative => {
                 values.iter_mut().for_each(|w| *w = if *w < 0.0 { 0.0 } else { *w });
             }
-            Self::Soft(by) => values.iter_mut().for_each(|w| *w -= w.clamp(-by, by)),
+            // Not `clamp`, whose check of its bounds keeps the loop from being vectorized; NaN stays NaN here too.
+            Self::Soft(by) => values.iter_mut().for_each(|w| {
+                *w -= if *w > by {
+                    by
+                } else if *w < -by {
+                    -by
+                } else {
+                    *w
+                };
+            }),
             _ => {}
         }
     }
@@ -506,6 +534,51 @@ mod tests {
             assert_eq!(weights[2..4], [0.0, 0.0]);
             assert!(weights[0] > 2.7 && weights[4] > 3.7);
         }
+    }
+
+    #[test]
+    fn tuples_of_any_length_apply_in_order_and_options_may_be_absent() {
+        let device = Device::flex().autodiff();
+        let positive = NonNegative::new();
+        let unit = UnitNormConfig::new().init();
+        let soft = ProximalL1Config::new(1.0).init().expect("valid");
+        // Column (0.1, -0.2, 0.2): without its negative weight it has the norm sqrt(0.05).
+        let side = 0.05f32.sqrt();
+        let both = [0.6, 0.1 / side, 0.0, 0.0, 0.8, 0.2 / side];
+        let after = |rule: &dyn Fn(Linear) -> Result<Linear, RegularizeError>| {
+            read(&rule(linear(&device)).expect("known").weight)
+        };
+        close(&after(&|m| (positive.clone(),).project(m, 0.1)), &[3.0, 0.1, 0.0, 0.0, 4.0, 0.2]);
+        close(&after(&|m| (positive.clone(), unit.clone()).project(m, 0.1)), &both);
+        let cut: Vec<f32> = both.iter().map(|w: &f32| (w - 0.1).max(0.0)).collect();
+        let three = (positive.clone(), unit.clone(), soft.clone());
+        close(&after(&|m| three.project(m, 0.1)), &cut);
+        let again: Vec<f32> = cut.iter().map(|w| (w - 0.1).max(0.0)).collect();
+        let four = (positive.clone(), unit.clone(), soft.clone(), soft.clone());
+        close(&after(&|m| four.project(m, 0.1)), &again);
+        // The other way round the unit norm comes first: order matters.
+        let turned = after(&|m| (unit.clone(), positive.clone()).project(m, 0.1));
+        close(&turned, &[0.6, 1.0 / 3.0, 0.0, 0.0, 0.8, 2.0 / 3.0]);
+        let some = (None::<UnitNorm>, Some(positive.clone()));
+        close(&after(&|m| some.project(m, 0.1)), &[3.0, 0.1, 0.0, 0.0, 4.0, 0.2]);
+        let none = after(&|m| None::<ProximalL1>.project(m, 0.1));
+        assert_eq!(none, [3.0, 0.1, 0.0, -0.2, 4.0, 0.2]);
+    }
+
+    #[test]
+    fn a_model_without_weights_passes() {
+        let device = Device::flex().autodiff();
+        let rules = (
+            MaxNormConfig::new().init().expect("valid"),
+            UnitNormConfig::new().init(),
+            ProximalL1Config::new(0.1).init().expect("valid"),
+            GroupLassoConfig::new(0.1).init().expect("valid"),
+        );
+        let empty = rules.project(Vec::<Linear>::new(), 0.1).expect("nothing to change");
+        assert!(empty.is_empty());
+        let norm = rules.project(BatchNormConfig::new(2).init(&device), 0.1).expect("no weight");
+        assert_eq!(read(&norm.gamma), [1.0; 2]);
+        assert_eq!(read(&norm.beta), [0.0; 2]);
     }
 
     #[test]

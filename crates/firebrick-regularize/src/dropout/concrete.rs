@@ -10,11 +10,15 @@
 //! `weight_regularizer = l^2 / N` and `dropout_regularizer = 2 / N` (unit model precision): the term does not
 //! make sense without the size of the data.
 //!
+//! The probability is learned, so the strength of a [`DropSchedule`](crate::DropSchedule) does not multiply it: at 0
+//! the layer is the identity, at any other strength it drops with `p`.
+//!
 //! # Reference
 //! Y. Gal, J. Hron, A. Kendall, "Concrete dropout", NIPS 2017.
 
 use super::{Noise, constant};
 use crate::MaskSource;
+use crate::penalty::widened;
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::sigmoid};
@@ -115,21 +119,25 @@ impl ConcreteDropout {
     }
 
     /// The term for the loss, of shape `[1]`: `weight` is what multiplies the output of this layer and takes
-    /// `features` inputs.
+    /// `features` inputs. Half precision is summed in single; the term has the type of `weight`.
     #[must_use]
     pub fn term<const D: usize>(&self, weight: Tensor<D>, features: usize) -> Tensor<1> {
         use burn::tensor::activation::log_sigmoid;
+        let dtype = weight.dtype();
+        let weight = widened(weight);
         let logit = self.logit.val().cast(weight.dtype());
         let (p, q) = (sigmoid(logit.clone()), sigmoid(logit.clone().neg()));
         let entropy = p * log_sigmoid(logit.clone()) + q.clone() * log_sigmoid(logit.neg());
-        weight.square().sum().mul_scalar(self.weight_regularizer) / q
-            + entropy.mul_scalar(self.dropout_regularizer * features as f64)
+        let term = weight.square().sum().mul_scalar(self.weight_regularizer) / q
+            + entropy.mul_scalar(self.dropout_regularizer * features as f64);
+        term.cast(dtype)
     }
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -172,6 +180,41 @@ mod tests {
             let expected = (value(logit(at + step)) - value(logit(at - step))) / (2.0 * step);
             assert!((slope - expected).abs() < 1e-6, "{prob}: {slope} {expected}");
         }
+    }
+
+    #[test]
+    fn half_precision_is_summed_in_single() {
+        let device = Device::flex().autodiff();
+        let layer = layer(0.3, &device);
+        // Each square overflows f16, and so does their sum; the term is 4 * 300^2 * 1e-6 / 0.7 and the entropy's part.
+        let weight = || Tensor::<2>::full([2, 2], 300.0, (&device, DType::F32)).require_grad();
+        let exact = layer.term(weight(), 2).into_scalar::<f64>();
+        assert!(exact > 0.4, "{exact}");
+        for (dtype, bound) in [(DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+            let weight = weight().cast(dtype);
+            let term = layer.term(weight, 2);
+            assert_eq!(term.dtype(), dtype);
+            let found = term.clone().into_scalar::<f64>();
+            assert!((found / exact - 1.0).abs() < bound, "{found} {exact}");
+            let slope = layer.logit.val().grad(&term.backward()).expect("has one");
+            assert!(slope.into_scalar::<f64>().is_finite());
+        }
+    }
+
+    #[test]
+    fn a_schedule_switches_it_off_but_leaves_the_learned_probability() {
+        let device = Device::flex().autodiff();
+        let masks = MaskSource::new(Seed(7));
+        let layer = ConcreteDropoutConfig::new(100).with_prob(0.4).init(&masks, &device);
+        let layer = layer.expect("valid");
+        let run = |strength: f64| {
+            masks.seek(0);
+            masks.set_strength(strength).expect("valid");
+            let output = layer.forward(Tensor::<1>::ones([256], &device));
+            output.try_to_vec_as::<f32>().expect("reads")
+        };
+        assert_eq!(run(0.0), [1.0; 256]);
+        assert_eq!(run(0.25), run(1.0));
     }
 
     #[test]

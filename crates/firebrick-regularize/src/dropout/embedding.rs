@@ -86,7 +86,7 @@ mod tests {
     fn a_word_is_dropped_wherever_it_occurs_and_gets_no_gradient() {
         for device in devices() {
             let device = device.autodiff();
-            let n = 100_000usize;
+            let n = 1_000_000usize;
             let table =
                 EmbeddingConfig::new(n, 2).with_initializer(Initializer::Ones).init(&device);
             let layer = EmbeddingDropoutConfig::new()
@@ -119,5 +119,14 @@ mod tests {
         assert_eq!(evaluated, [1.0; 100]);
         let back: Vec<f32> = layer.valid().train().forward(words).try_to_vec_as().expect("reads");
         assert!(back.contains(&0.0));
+    }
+
+    #[test]
+    fn bad_probabilities_are_refused() {
+        for prob in [1.0, -0.1, f64::NAN] {
+            let table = EmbeddingConfig::new(2, 2).init(&Device::flex());
+            let config = EmbeddingDropoutConfig::new().with_prob(prob);
+            assert!(config.init(table, &MaskSource::new(Seed(0))).is_err());
+        }
     }
 }

@@ -161,7 +161,7 @@ mod tests {
         let masks = MaskSource::new(Seed(7));
         let layer = InvertedDropoutConfig::new(0.8).init(&masks).expect("valid");
         masks.set_strength(0.5).expect("valid");
-        let n = 100_000usize;
+        let n = 1_000_000usize;
         let ones = Tensor::<1>::ones([n], &Device::flex().autodiff());
         let output: Vec<f32> = layer.forward(ones.clone()).try_to_vec_as().expect("reads");
         let dropped = output.iter().filter(|&&unit| unit == 0.0).count() as f64 / n as f64;

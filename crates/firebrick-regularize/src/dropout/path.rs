@@ -121,6 +121,9 @@ mod tests {
         assert_eq!(linear_depth(0.3, 0), Ok(vec![]));
         assert_eq!(linear_depth(0.3, 2), Ok(vec![0.0, 0.3]));
         assert!(linear_depth(1.0, 3).is_err());
+        for prob in [1.0, -0.1, f64::NAN] {
+            assert!(DropPathConfig::new(prob).init(&MaskSource::new(Seed(0))).is_err());
+        }
     }
 
     #[test]

@@ -254,6 +254,7 @@ mod tests {
     use super::*;
     use burn::nn::LstmConfig;
     use burn::optim::GradientsParams;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -275,6 +276,61 @@ mod tests {
             let dropped = output.iter().filter(|&&u| u == 0.0).count() as f64 / t as f64;
             let total = (n * f) as f64;
             assert!((dropped / total - 0.3).abs() < 5.0 * (0.21 / total).sqrt());
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_a_dropped_feature_is_zero_and_training_comes_back() {
+        for device in devices() {
+            let device = device.autodiff();
+            let layer = VariationalDropoutConfig::new(0.5).init(&MaskSource::new(Seed(3)));
+            let layer = layer.expect("valid");
+            let input = Tensor::<3>::ones([4, 3, 16], &device).require_grad();
+            let output = layer.forward(input.clone());
+            let gradient = input.grad(&output.clone().sum().backward()).expect("has one");
+            // The input is 1, so the output is the mask.
+            let gradient = read(gradient);
+            assert_eq!(gradient, read(output));
+            assert!(gradient.contains(&0.0) && gradient.contains(&2.0));
+            assert_eq!(read(layer.valid().forward(input.clone())), [1.0; 192]);
+            let back = read(layer.valid().train().forward(input));
+            assert!(back.contains(&0.0) && back.contains(&2.0));
+        }
+    }
+
+    #[test]
+    fn the_recurrent_mask_has_its_share_and_stops_the_gradient() {
+        for device in devices() {
+            let device = device.autodiff();
+            let masks = MaskSource::new(Seed(6));
+            let config = RegularizedLstmConfig::new().with_recurrent_prob(0.3);
+            let lstm = LstmConfig::new(3, 1000, true).init(&device);
+            let wide = config.init(lstm, &masks).expect("valid");
+            let n = 1_000_000usize;
+            let mask = wide.recurrent_mask([1000, n / 1000], &device, DType::F32);
+            let mask = read(mask.expect("trains"));
+            let scale = 1.0 / 0.7;
+            assert!(mask.iter().all(|&m| m == 0.0 || (m - scale).abs() < 1e-6));
+            let dropped = mask.iter().filter(|&&m| m == 0.0).count() as f64 / n as f64;
+            assert!((dropped - 0.3).abs() < 5.0 * (0.21 / n as f64).sqrt(), "{dropped}");
+
+            let lstm = LstmConfig::new(3, 6, true).init(&device);
+            let layer = config.init(lstm, &masks).expect("valid");
+            masks.seek(0);
+            let mask = layer.recurrent_mask([4, 6], &device, DType::F32).expect("trains");
+            let mask = read(mask);
+            assert!(mask.contains(&0.0));
+            masks.seek(0);
+            let hidden = Tensor::<2>::ones([4, 6], &device).require_grad();
+            let state =
+                LstmState { cell: Tensor::<2>::zeros([4, 6], &device), hidden: hidden.clone() };
+            // After one step the initial state has reached the output through the mask alone.
+            let input = Tensor::<3>::ones([4, 1, 3], &device);
+            let (output, _) = layer.forward(input, Some(state));
+            let gradient = hidden.grad(&output.sum().backward()).expect("has one");
+            for (gradient, mask) in read(gradient).into_iter().zip(mask) {
+                assert_eq!(gradient == 0.0, mask == 0.0, "{gradient} {mask}");
+            }
         }
     }
 
@@ -345,6 +401,9 @@ mod tests {
         for (a, b) in read(evaluated).iter().zip(read(plain)) {
             assert!((a - b).abs() < 1e-6);
         }
+        let (back, _) = layer.valid().train().forward(input.clone(), None);
+        let (plain, _) = lstm.forward(input, None);
+        assert_ne!(read(back), read(plain));
         let (empty, _) = layer.forward(Tensor::<3>::ones([2, 0, 3], &device), None);
         assert_eq!(empty.dims(), [2, 0, 4]);
         let refused = config.with_cell_zoneout(1.0).init(lstm, &MaskSource::new(Seed(4)));

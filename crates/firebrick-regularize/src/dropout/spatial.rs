@@ -124,6 +124,20 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_a_dropped_channel_is_zero() {
+        for device in devices() {
+            let layer = SpatialDropoutConfig::new(0.5).init(&MaskSource::new(Seed(4)));
+            let input = Tensor::<4>::ones([8, 8, 2, 3], &device.autodiff()).require_grad();
+            let output = layer.expect("valid").forward(input.clone());
+            let gradient = input.grad(&output.clone().sum().backward()).expect("has one");
+            let gradient: Vec<f32> = gradient.try_to_vec_as().expect("reads");
+            // The input is 1, so the output is the mask.
+            assert_eq!(gradient, output.try_to_vec_as::<f32>().expect("reads"));
+            assert!(gradient.contains(&0.0) && gradient.contains(&2.0));
+        }
+    }
+
+    #[test]
     fn channels_last_drop_one_feature_over_time() {
         let layer = SpatialDropoutConfig::new(0.5)
             .with_channels(Channels::Last)

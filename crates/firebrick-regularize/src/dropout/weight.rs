@@ -237,6 +237,49 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_a_weight_that_drop_connect_drops_is_zero() {
+        for device in devices() {
+            let device = device.autodiff();
+            let masks = MaskSource::new(Seed(4));
+            let layer = DropConnectConfig::new().init(ones(20, 30, &device), &masks);
+            let layer = layer.expect("valid");
+            let mask = masks.pick(600, 0.5, 2.0, 0.0);
+            masks.seek(0);
+            let output = layer.forward(Tensor::<2>::ones([1, 20], &device));
+            let gradients = GradientsParams::from_grads(output.sum().backward(), &layer);
+            let gradient = gradients.get::<2>(layer.linear.weight.id).expect("has one");
+            let gradient: Vec<f32> = gradient.try_to_vec_as().expect("reads");
+            assert_eq!(gradient, mask);
+            assert!(gradient.contains(&0.0) && gradient.contains(&2.0));
+        }
+    }
+
+    #[test]
+    fn a_dropped_share_of_the_weights_is_the_probability() {
+        for device in devices() {
+            let device = device.autodiff();
+            let drop = WeightDropConfig::new().with_prob(0.3);
+            let drop = drop.init(ParamGroup::all(), &MaskSource::new(Seed(6))).expect("valid");
+            let n = 1_000_000usize;
+            let masked = drop.apply(&ones(1000, n / 1000, &device));
+            let weight: Vec<f32> = masked.weight.val().try_to_vec_as().expect("reads");
+            let dropped = weight.iter().filter(|&&w| w == 0.0).count() as f64 / n as f64;
+            assert!((dropped - 0.3).abs() < 5.0 * (0.21 / n as f64).sqrt(), "{dropped}");
+        }
+    }
+
+    #[test]
+    fn bad_probabilities_are_refused() {
+        let masks = MaskSource::new(Seed(0));
+        for prob in [1.0, -0.1, f64::NAN] {
+            let linear = ones(2, 2, &Device::flex());
+            assert!(DropConnectConfig::new().with_prob(prob).init(linear, &masks).is_err());
+            let drop = WeightDropConfig::new().with_prob(prob).init(ParamGroup::all(), &masks);
+            assert!(drop.is_err());
+        }
+    }
+
+    #[test]
     fn the_gradient_of_a_dropped_weight_is_zero_and_reaches_the_original() {
         for device in devices() {
             let device = device.autodiff();
@@ -278,6 +321,8 @@ mod tests {
         assert!(gradients.get::<2>(lstm.cell_gate.hidden_transform.weight.id).is_some());
         let evaluated = drop.valid().apply(&lstm.valid());
         assert_eq!(zeros(&evaluated.cell_gate.hidden_transform.weight), 0);
+        let back = drop.valid().train().apply(&lstm.valid().train());
+        assert!(zeros(&back.cell_gate.hidden_transform.weight) > 0);
         let frozen = drop.freeze().apply(&lstm);
         assert_eq!(zeros(&frozen.cell_gate.hidden_transform.weight), 0);
     }

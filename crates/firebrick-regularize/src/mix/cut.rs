@@ -53,12 +53,13 @@ pub struct CutMix {
 impl CutMix {
     /// Partners, boxes and shares for a batch of `n` images of `h` rows and `w` columns.
     ///
-    /// A box has `2 floor(sqrt(1 - l) side / 2)` rows and columns around a random pixel, as in the paper, timm and
-    /// torchvision, and is cut at the border.
+    /// A box has `2 floor(sqrt(1 - l) side / 2)` rows and columns around a random pixel, as in the paper and
+    /// torchvision, and is cut at the border. Images without pixels are not mixed.
     #[must_use]
     pub fn plan(&self, n: usize, h: usize, w: usize) -> CutPlan {
         let mut mix = plan(&self.masks, n, self.alpha, self.per_sample);
         if n * h * w == 0 {
+            mix.lambda.fill(1.0);
             return CutPlan { mix, boxes: vec![CutBox::default(); n] };
         }
         let boxes = if self.per_sample { n } else { 1 };
@@ -80,7 +81,9 @@ impl CutMix {
     /// # Errors
     /// When the two have different numbers of rows.
     pub fn mix(&self, input: Tensor<4>, targets: Tensor<2>) -> Result<Mixed<4>, RegularizeError> {
-        let [_, _, h, w] = input.dims();
+        let [_, c, h, w] = input.dims();
+        // Without channels there is nothing to paste either.
+        let h = if c == 0 { 0 } else { h };
         let plan = self.plan(batch_of(&input.dims(), &targets)?, h, w);
         let (input, targets) = (plan.apply(input)?, plan.mix.apply(targets)?);
         Ok(Mixed { input, targets, plan: plan.mix })
@@ -108,6 +111,9 @@ impl CutBox {
 
     /// The share of an image that the box leaves.
     pub(crate) fn left(&self, h: usize, w: usize) -> f64 {
+        if h * w == 0 {
+            return 1.0;
+        }
         1.0 - (self.rows.len() * self.columns.len()) as f64 / (h * w) as f64
     }
 }
@@ -125,11 +131,28 @@ impl CutPlan {
     /// Pastes the boxes into images, or maps of labels, `[n, c, h, w]`.
     ///
     /// # Errors
-    /// When the batch has another size than the plan, or a box reaches beyond the images.
+    /// When the batch has another size than the plan, an image has no box, a partner is no row, or a box ends before it
+    /// starts or reaches beyond the images.
     pub fn apply(&self, input: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
         let shape = input.dims();
         let [n, _, h, w] = shape;
         self.mix.check("the images to mix", &shape)?;
+        if self.boxes.len() != n {
+            return Err(RegularizeError::Shape {
+                what: "the boxes of a plan",
+                expected: format!("one for each of the {n} images"),
+                found: vec![self.boxes.len()],
+            });
+        }
+        let turned =
+            |cut: &&CutBox| cut.rows.start > cut.rows.end || cut.columns.start > cut.columns.end;
+        if let Some(CutBox { rows, columns }) = self.boxes.iter().find(turned) {
+            return Err(RegularizeError::Shape {
+                what: "a box",
+                expected: "one whose rows and columns do not end before it starts".into(),
+                found: vec![rows.start, rows.end, columns.start, columns.end],
+            });
+        }
         let beyond = |cut: &&CutBox| cut.rows.end > h || cut.columns.end > w;
         if let Some(cut) = self.boxes.iter().find(beyond) {
             let expected = format!("as large as the box {cut:?}");

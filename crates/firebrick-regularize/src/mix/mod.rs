@@ -16,7 +16,8 @@
 //! Yun et al., "CutMix", ICCV 2019; V. Verma et al., "Manifold mixup", ICML 2019.
 //!
 //! # Differences
-//! timm pairs a batch with its reverse and needs an even size; torchvision rolls it by one.
+//! timm pairs a batch with its reverse and needs an even size; torchvision rolls it by one. timm's boxes may have an
+//! odd number of rows and columns.
 
 mod cut;
 
@@ -54,10 +55,10 @@ impl MixPlan {
     /// `l x_i + (1 - l) x_j` on any tensor whose axis 0 is the batch: inputs, hidden states or targets.
     ///
     /// # Errors
-    /// When the batch has another size than the plan.
+    /// When the batch has another size than the plan, a row has no share, or a partner is no row.
     pub fn apply<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>, RegularizeError> {
         self.check("the tensor to mix", &input.dims())?;
-        if self.partners.is_empty() {
+        if input.dims().contains(&0) {
             return Ok(input);
         }
         let input = match each_row(input, |row, rows, to| self.blend(row, rows, to)) {
@@ -87,12 +88,23 @@ impl MixPlan {
         Tensor::from_data(TensorData::new(indices, [count]), &like.device().inner())
     }
 
+    /// Whether the plan is one, for its fields are the user's, and of the size of this batch.
     fn check(&self, what: &'static str, dims: &[usize]) -> Result<(), RegularizeError> {
-        if dims.first() == Some(&self.partners.len()) {
-            return Ok(());
+        let n = self.partners.len();
+        let refuse = |what, expected, found: &[usize]| {
+            Err(RegularizeError::Shape { what, expected, found: found.to_vec() })
+        };
+        if dims.first() != Some(&n) {
+            return refuse(what, format!("of {n} rows, as the plan"), dims);
         }
-        let expected = format!("of {} rows, as the plan", self.partners.len());
-        Err(RegularizeError::Shape { what, expected, found: dims.to_vec() })
+        if self.lambda.len() != n {
+            let expected = format!("one for each of the {n} partners");
+            return refuse("the shares of a plan", expected, &[self.lambda.len()]);
+        }
+        match self.partners.iter().find(|&&partner| partner >= n) {
+            Some(&partner) => refuse("a partner in a plan", format!("a row below {n}"), &[partner]),
+            None => Ok(()),
+        }
     }
 }
 
@@ -414,5 +426,52 @@ mod tests {
         let cut = CutMixConfig::new().init(&masks).expect("valid");
         let empty = cut.mix(Tensor::zeros([0, 1, 2, 2], &device), Tensor::zeros([0, 2], &device));
         assert_eq!(empty.expect("defined").input.dims(), [0, 1, 2, 2]);
+    }
+
+    #[test]
+    fn images_without_elements_leave_the_targets_alone() {
+        let device = Device::flex();
+        let cut = CutMixConfig::new().init(&MaskSource::new(Seed(7))).expect("valid");
+        for shape in [[3, 1, 0, 4], [3, 1, 4, 0], [3, 0, 4, 4]] {
+            let mixed = cut.mix(Tensor::zeros(shape, &device), targets(3, &device));
+            let mixed = mixed.expect("defined");
+            assert_eq!(mixed.input.dims(), shape);
+            assert_eq!(mixed.plan.lambda, [1.0; 3]);
+            assert_eq!(read(mixed.targets), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn plans_that_do_not_hold_together_are_refused() {
+        for device in devices() {
+            let refused = |plan: MixPlan| {
+                let error = plan.apply(Tensor::<2>::ones([2, 3], &device)).expect_err("refused");
+                assert!(matches!(error, RegularizeError::Shape { .. }));
+                error.to_string()
+            };
+            let few = refused(MixPlan { partners: vec![1, 0], lambda: vec![0.5] });
+            assert!(few.contains("one for each of the 2 partners"), "{few}");
+            let far = refused(MixPlan { partners: vec![1, 2], lambda: vec![0.5; 2] });
+            assert!(far.contains("a row below 2, got shape [2]"), "{far}");
+            let refused = |boxes: Vec<CutBox>| {
+                let mix = MixPlan { partners: vec![1, 0], lambda: vec![0.5; 2] };
+                let images = Tensor::<4>::ones([2, 1, 3, 3], &device);
+                let error = CutPlan { mix, boxes }.apply(images).expect_err("refused");
+                assert!(matches!(error, RegularizeError::Shape { .. }));
+                error.to_string()
+            };
+            let cut = |rows: [usize; 2], columns: [usize; 2]| CutBox {
+                rows: rows[0]..rows[1],
+                columns: columns[0]..columns[1],
+            };
+            let few = refused(vec![cut([0, 1], [0, 1])]);
+            assert!(few.contains("one for each of the 2 images"), "{few}");
+            let back = refused(vec![cut([0, 1], [2, 1]), cut([0, 1], [0, 1])]);
+            assert!(back.contains("end before it starts"), "{back}");
+            let back = refused(vec![cut([0, 1], [0, 1]), cut([2, 0], [0, 1])]);
+            assert!(back.contains("end before it starts"), "{back}");
+            let beyond = refused(vec![cut([0, 4], [0, 1]), cut([0, 1], [0, 1])]);
+            assert!(beyond.contains("as large as the box"), "{beyond}");
+        }
     }
 }

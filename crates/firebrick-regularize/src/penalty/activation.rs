@@ -14,6 +14,7 @@
 //! distributions", ICLR 2017 workshop.
 
 use super::widened;
+use crate::target::impossible;
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax, s};
 use firebrick_core::{ConfigError, check};
@@ -166,12 +167,15 @@ pub struct ConfidencePenalty {
 }
 
 impl ConfidencePenalty {
-    /// The term, of shape `[1]` and at most 0, for logits `[n, k]`. An empty batch gives 0.
+    /// The term, of shape `[1]` and at most 0, for logits `[n, k]`. An empty batch gives 0, and so does a class that a
+    /// logit of minus infinity rules out.
     #[must_use]
     pub fn term(&self, logits: Tensor<2>) -> Tensor<1> {
         let samples = logits.dims()[0].max(1) as f64;
         let log_p = log_softmax(widened(logits), 1);
-        (log_p.clone().exp() * log_p).sum().mul_scalar(self.strength / samples)
+        let out = impossible(&log_p);
+        let p = log_p.clone().exp();
+        (p * log_p.mask_fill(out, 0.0)).sum().mul_scalar(self.strength / samples)
     }
 }
 
@@ -234,5 +238,14 @@ mod tests {
         // A certain prediction: p log p is 0 at p = 0, not NaN.
         let sure = Tensor::<2>::from_floats([[1e4, 0.0]], &Device::flex());
         assert_eq!(penalty.term(sure).into_scalar::<f32>(), 0.0);
+        // A class that is ruled out: as if it were not there, and with a gradient of 0.
+        let row = [at[0] as f32, f32::NEG_INFINITY, at[1] as f32, at[2] as f32];
+        let logits = Tensor::<2>::from_floats([row], &device).require_grad();
+        let term = penalty.term(logits.clone());
+        assert!((term.clone().into_scalar::<f64>() + 0.1 * entropy(at)).abs() < 1e-6);
+        let gradient = logits.grad(&term.backward()).expect("has one");
+        let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+        assert!(gradient.iter().all(|g| g.is_finite()) && gradient[0] != 0.0, "{gradient:?}");
+        assert_eq!(gradient[1], 0.0);
     }
 }

@@ -12,6 +12,8 @@
 //! O(e^2), for the derivative of a norm is the derivative along its direction. Both need smooth activations: at a
 //! kink a difference quotient is not the derivative.
 //!
+//! Half precision is refused: its rounding over the step would outweigh the slope.
+//!
 //! Layers that couple the samples of a batch (batch norm) must be in evaluation, and noise layers off.
 //!
 //! # Reference
@@ -21,11 +23,13 @@
 
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use firebrick_core::check;
 use serde::{Deserialize, Serialize};
 
 const KINKS: &str = "a slope penalty by differences needs smooth activations (tanh, gelu, silu, softplus): with relu and its kin the result is wrong near every kink; set `allow_kinks` to use it all the same";
+
+const HALF: &str = "a slope penalty by differences needs single or double precision: in f16 and bf16 the rounding of the function outweighs its change over the step; cast the input, and the weights that it meets";
 
 /// Configuration of [`JacobianPenalty`].
 #[derive(Config, Debug)]
@@ -90,13 +94,14 @@ impl JacobianPenalty {
     /// The term, of shape `[1]`, for inputs `[n, ...]` and a function to `[n, ...]`; two passes a direction.
     ///
     /// # Errors
-    /// When the batch is empty or has no batch axis.
+    /// When the batch is empty or has no batch axis, or input or output is in half precision.
     pub fn term<const D: usize, const E: usize>(
         &self,
         input: Tensor<D>,
         forward: impl Fn(Tensor<D>) -> Tensor<E>,
     ) -> Result<Tensor<1>, RegularizeError> {
         let (n, d) = rows("the input of a Jacobian penalty", &input.dims())?;
+        precise(input.dtype())?;
         let exact = self.projections >= d;
         let directions = if exact { d } else { self.projections };
         // Over all axes the sum is the norm itself; over random ones the mean times d.
@@ -106,6 +111,7 @@ impl JacobianPenalty {
             let direction = if exact { axis(n, d, index) } else { self.sphere(n, d) };
             let direction: Tensor<D> = like(direction, &input).mul_scalar(self.step);
             let up = forward(input.clone() + direction.clone());
+            precise(up.dtype())?;
             let down = forward(input.clone() - direction);
             let square = (up - down).div_scalar(2.0 * self.step).square().sum();
             total = Some(match total {
@@ -202,14 +208,15 @@ impl GradientPenalty {
     /// Where the gradient of a sample is exactly 0 the direction is undefined, and its derivative counts as 0.
     ///
     /// # Errors
-    /// When the batch is empty, the output is not one number a sample, or the function does not depend on its
-    /// input through an autodiff device.
+    /// When the batch is empty, the output is not one number a sample, input or output is in half precision, or the
+    /// function does not depend on its input through an autodiff device.
     pub fn term<const D: usize, const E: usize>(
         &self,
         input: Tensor<D>,
         critic: impl Fn(Tensor<D>) -> Tensor<E>,
     ) -> Result<Tensor<1>, RegularizeError> {
         let (n, d) = rows("the input of a gradient penalty", &input.dims())?;
+        precise(input.dtype())?;
         let untracked = RegularizeError::Refused(
             "the gradient penalty needs an input on an autodiff device and a function that depends on it",
         );
@@ -218,6 +225,7 @@ impl GradientPenalty {
         }
         let input = input.detach().require_grad();
         let output = critic(input.clone());
+        precise(output.dtype())?;
         if output.shape().num_elements() != n {
             return Err(RegularizeError::Shape {
                 what: "the output of the function under a gradient penalty",
@@ -252,6 +260,14 @@ impl GradientPenalty {
         let carrier = (along * Tensor::from_inner(slope)).mean();
         let offset = value - carrier.clone().inner();
         Ok(carrier + Tensor::from_inner(offset))
+    }
+}
+
+/// An error for half precision.
+fn precise(dtype: DType) -> Result<(), RegularizeError> {
+    match dtype {
+        DType::F16 | DType::BF16 => Err(RegularizeError::Refused(HALF)),
+        _ => Ok(()),
     }
 }
 
@@ -372,6 +388,29 @@ mod tests {
                 / (3.0 * (5000f64).sqrt());
             assert!((found - expected).abs() < bound + 1e-3 * expected, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn half_precision_is_refused() {
+        let device = Device::flex().autodiff();
+        let jacobian = JacobianPenaltyConfig::new(0.1, true).init(&MaskSource::new(Seed(1)));
+        let jacobian = jacobian.expect("smooth");
+        let gradient = GradientPenaltyConfig::new(true).init().expect("smooth");
+        let single = || Tensor::<2>::ones([3, 2], (&device, DType::F32));
+        for dtype in [DType::F16, DType::BF16] {
+            let half = || Tensor::<2>::ones([3, 2], (&device, dtype));
+            for refused in [
+                jacobian.term(half(), |x| x.tanh()),
+                gradient.term(half(), |x| x.sum_dim(1)),
+                jacobian.term(single(), |x| x.tanh().cast(dtype)),
+                gradient.term(single(), |x| x.sum_dim(1).cast(dtype)),
+            ] {
+                let message = refused.expect_err("half precision").to_string();
+                assert!(message.contains("single or double precision"), "{message}");
+            }
+        }
+        let double = Tensor::<2>::ones([3, 2], (&device, DType::F64));
+        assert!(gradient.term(double, |x| x.sum_dim(1)).is_ok());
     }
 
     #[test]

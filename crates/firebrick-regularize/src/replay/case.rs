@@ -4,8 +4,11 @@ use super::RegularizeReplay;
 use crate::augment::{Edit, carry_out, kernel};
 use crate::*;
 use burn::module::{Module, Param};
-use burn::nn::conv::Conv2dConfig;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::LinearConfig;
+use burn::nn::conv::{
+    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    ConvTranspose3dConfig,
+};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,6 +25,95 @@ fn relative(name: &str) -> f64 {
 
 pub(super) fn missing(field: &str) -> RegularizeError {
     RegularizeError::Case(format!("field `{field}` is missing or of the wrong kind"))
+}
+
+/// What a case of this name takes as its arguments; `None` for a name that is not known.
+fn arguments(name: &str) -> Option<&'static [&'static str]> {
+    let known: &'static [&'static str] = match name {
+        "l2" => &["strength", "convention", "scope"],
+        "l1" => &["strength", "scope"],
+        "elastic_net" => &["strength", "l1_ratio", "scope"],
+        "orthogonal" => &["strength", "off_diagonal"],
+        "spectral" | "confidence" | "jacobian" => &["strength"],
+        "max_norm" => &["max"],
+        "proximal_l1" => &["strength", "lr"],
+        "group_lasso" => &["strength", "lr", "groups"],
+        "label_smoothing" => &["smoothing"],
+        "r_drop" => &["alpha"],
+        "fixmatch" => &["threshold"],
+        "uda" => &["threshold", "temperature"],
+        "calibration_error" => &["bins"],
+        "activation" => &["alpha", "beta"],
+        "activity" => &["strength", "l1"],
+        "gradient_penalty" => &["strength", "r1"],
+        "mixup" => &["lambda", "partners", "smoothing"],
+        "cutmix" => &["lambda", "partners", "x", "y", "smoothing"],
+        "affine" => &["degrees", "right", "down", "scale", "shear_x", "shear_y"],
+        "brightness" | "contrast" | "saturation" | "sharpness" => &["factor"],
+        "solarize" => &["threshold"],
+        "posterize" => &["bits"],
+        "inverted" | "spatial" | "alpha" | "gaussian" | "drop_path" => &["prob"],
+        "drop_block" => &["prob", "block_size"],
+        "unit_norm" | "soft_cross_entropy" | "jensen_shannon" | "mean_teacher" | "pi_model"
+        | "temperature" | "auto_contrast" | "equalize" | "flip_horizontal" | "flip_vertical" => &[],
+        _ => return None,
+    };
+    Some(known)
+}
+
+/// An error for a name that is not known, and for an argument that would go unheeded.
+pub(super) fn check_arguments(name: &str, args: &Value) -> Result<(), RegularizeError> {
+    let known =
+        arguments(name).ok_or_else(|| RegularizeError::UnknownCase { name: name.to_owned() })?;
+    if args.is_null() {
+        return Ok(());
+    }
+    let args = args.as_object().ok_or_else(|| missing("args"))?;
+    match args.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => {
+            Err(RegularizeError::UnknownArgument { name: name.to_owned(), key: key.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Evaluates an expression on a layer of the recorded kind that has the recorded weight and bias.
+macro_rules! on_layer {
+    (@ $case:ident, $layer:ident, $config:expr, $body:expr) => {{
+        let mut $layer = $config.init(&$case.device);
+        $layer.weight = Param::from_tensor($case.weight()?);
+        $layer.bias = $case.bias()?;
+        $body
+    }};
+    ($case:ident, $layer:ident => $body:expr) => {{
+        let (shape, _) = $case.inputs.get("weight").ok_or_else(|| missing("weight"))?;
+        match ($case.layer, shape.as_slice()) {
+            (Some("Linear"), &[inputs, outputs]) => {
+                on_layer!(@ $case, $layer, LinearConfig::new(inputs, outputs), $body)
+            }
+            (Some("Conv1d"), &[outputs, inputs, w]) => {
+                on_layer!(@ $case, $layer, Conv1dConfig::new(inputs, outputs, w), $body)
+            }
+            (Some("Conv2d"), &[outputs, inputs, h, w]) => {
+                on_layer!(@ $case, $layer, Conv2dConfig::new([inputs, outputs], [h, w]), $body)
+            }
+            (Some("Conv3d"), &[outputs, inputs, d, h, w]) => {
+                on_layer!(@ $case, $layer, Conv3dConfig::new([inputs, outputs], [d, h, w]), $body)
+            }
+            (Some("ConvTranspose1d"), &[inputs, outputs, w]) => {
+                on_layer!(@ $case, $layer, ConvTranspose1dConfig::new([inputs, outputs], w), $body)
+            }
+            (Some("ConvTranspose2d"), &[inputs, outputs, h, w]) => {
+                let config = ConvTranspose2dConfig::new([inputs, outputs], [h, w]);
+                on_layer!(@ $case, $layer, config, $body)
+            }
+            (Some("ConvTranspose3d"), &[inputs, outputs, d, h, w]) => {
+                let config = ConvTranspose3dConfig::new([inputs, outputs], [d, h, w]);
+                on_layer!(@ $case, $layer, config, $body)
+            }
+            _ => return Err(missing("layer")),
+        }
+    }};
 }
 
 /// A recorded case, its numbers read.
@@ -97,6 +189,40 @@ impl<'a> Case<'a> {
         self.args[name].as_f64().ok_or_else(|| missing(name))
     }
 
+    /// A number that may be absent.
+    pub(super) fn arg_or(&self, name: &str, default: f64) -> Result<f64, RegularizeError> {
+        if self.args[name].is_null() { Ok(default) } else { self.arg(name) }
+    }
+
+    /// What an L2 case calls its factor; half where it says nothing.
+    pub(super) fn convention(&self) -> Result<L2Convention, RegularizeError> {
+        match (&self.args["convention"], self.args["convention"].as_str()) {
+            (Value::Null, _) | (_, Some("half")) => Ok(L2Convention::Half),
+            (_, Some("full")) => Ok(L2Convention::Full),
+            _ => Err(missing("convention")),
+        }
+    }
+
+    /// Which parameters are penalized; weights where the case says nothing.
+    pub(super) fn scope(&self) -> Result<PenaltyScope, RegularizeError> {
+        match (&self.args["scope"], self.args["scope"].as_str()) {
+            (Value::Null, _) | (_, Some("weights")) => Ok(PenaltyScope::Weights),
+            (_, Some("all")) => Ok(PenaltyScope::All),
+            _ => Err(missing("scope")),
+        }
+    }
+
+    /// What a group is: units, inputs, or the slices along the axis of this number.
+    pub(super) fn groups(&self) -> Result<LassoGroups, RegularizeError> {
+        let groups = &self.args["groups"];
+        match (groups, groups.as_str(), groups.as_u64()) {
+            (Value::Null, ..) | (_, Some("units"), _) => Ok(LassoGroups::Units),
+            (_, Some("inputs"), _) => Ok(LassoGroups::Inputs),
+            (_, None, Some(axis)) => Ok(LassoGroups::Along(axis as usize)),
+            _ => Err(missing("groups")),
+        }
+    }
+
     pub(super) fn leaf(&self, name: &str) -> Result<Leaf, RegularizeError> {
         let (shape, data) = self.inputs.get(name).ok_or_else(|| missing(name))?;
         let data = TensorData::new(data.clone(), [data.len()]);
@@ -109,19 +235,39 @@ impl<'a> Case<'a> {
         Ok(self.leaf(name)?.shaped::<D>()?.inner())
     }
 
-    /// The recorded partners, and one share for all.
-    pub(super) fn plan(&self, lambda: f64) -> Result<MixPlan, RegularizeError> {
-        let partners = list(&self.args["partners"], "partners")?;
-        let partners: Vec<usize> = partners.into_iter().map(|partner| partner as usize).collect();
-        if partners.iter().any(|&partner| partner >= partners.len()) {
-            return Err(missing("partners"));
+    /// The recorded shares: one for all rows, or one for each.
+    pub(super) fn shares(&self) -> Result<Vec<f64>, RegularizeError> {
+        match self.args["lambda"].as_f64() {
+            Some(lambda) => Ok(vec![lambda]),
+            None => list(&self.args["lambda"], "lambda"),
         }
-        Ok(MixPlan { lambda: vec![lambda; partners.len()], partners })
     }
 
-    pub(super) fn mixed(
+    /// The recorded partners with these shares; a single one is that of all rows.
+    pub(super) fn plan(&self, lambda: Vec<f64>) -> Result<MixPlan, RegularizeError> {
+        let partners = list(&self.args["partners"], "partners")?;
+        let count = partners.len();
+        if partners.iter().any(|at| *at < 0.0 || at.fract() != 0.0 || *at >= count as f64) {
+            return Err(missing("partners"));
+        }
+        let lambda = if let [all] = lambda.as_slice() { vec![*all; count] } else { lambda };
+        if lambda.len() != count {
+            return Err(missing("lambda"));
+        }
+        let partners = partners.into_iter().map(|partner| partner as usize).collect();
+        Ok(MixPlan { partners, lambda })
+    }
+
+    /// The recorded targets, smoothed first where the case says so.
+    pub(super) fn targets(&self) -> Result<Tensor<2>, RegularizeError> {
+        let smoothing = self.arg_or("smoothing", 0.0)?;
+        let smoothing = LabelSmoothingConfig::new().with_smoothing(smoothing).init()?;
+        Ok(smoothing.smooth(self.plain::<2>("targets")?))
+    }
+
+    pub(super) fn mixed<const D: usize>(
         &self,
-        images: Tensor<4>,
+        images: Tensor<D>,
         targets: Tensor<2>,
     ) -> Result<RegularizeReplay, RegularizeError> {
         let mut found: Vec<f64> = images.try_to_vec_as()?;
@@ -141,13 +287,38 @@ impl<'a> Case<'a> {
         recorded.fold(1.0, |top: f64, value| top.max(value.abs()))
     }
 
+    /// Compares what has no gradient.
     pub(super) fn numbers(&self, found: &[f64]) -> Result<RegularizeReplay, RegularizeError> {
-        Ok(RegularizeReplay {
-            output: far(found, &self.output),
+        self.differences(found, Vec::new())
+    }
+
+    /// Compares an output and the gradients of leaves; one that is `None` is 0.
+    fn differences(
+        &self,
+        output: &[f64],
+        found: Vec<(&str, Option<Vec<f64>>)>,
+    ) -> Result<RegularizeReplay, RegularizeError> {
+        let mut replay = RegularizeReplay {
+            output: far(output, &self.output),
             gradient: None,
             scale: self.scale(),
             allowed: relative(self.name) * self.scale(),
-        })
+        };
+        for (name, expected) in &self.gradients {
+            let leaf = found.iter().find(|(leaf, _)| leaf == name);
+            let (_, gradient) = leaf.ok_or_else(|| {
+                RegularizeError::Case(format!(
+                    "a gradient of `{name}` is recorded, but a case of `{}` gives it none",
+                    self.name
+                ))
+            })?;
+            let distance = match gradient {
+                Some(gradient) => far(gradient, expected),
+                None => far(&vec![0.0; expected.len()], expected),
+            };
+            replay.gradient = Some(distance.max(replay.gradient.unwrap_or(0.0)));
+        }
+        Ok(replay)
     }
 
     pub(super) fn compare(
@@ -155,61 +326,70 @@ impl<'a> Case<'a> {
         output: Tensor<1>,
         wrt: &[&Leaf],
     ) -> Result<RegularizeReplay, RegularizeError> {
-        let mut replay = self.numbers(&output.try_to_vec_as::<f64>()?)?;
+        let values = output.clone().try_to_vec_as::<f64>()?;
         if self.gradients.is_empty() {
-            return Ok(replay);
+            return self.numbers(&values);
         }
         let gradients = output.sum().backward();
+        let mut found = Vec::with_capacity(wrt.len());
         for leaf in wrt {
-            let Some(expected) = self.gradients.get(leaf.name.as_str()) else { continue };
-            let found = match leaf.flat.grad(&gradients) {
-                Some(gradient) => gradient.try_to_vec_as::<f64>()?,
-                None => vec![0.0; expected.len()],
-            };
-            replay.gradient = Some(far(&found, expected).max(replay.gradient.unwrap_or(0.0)));
+            let gradient = leaf.flat.grad(&gradients);
+            let gradient = gradient.map(|gradient| gradient.try_to_vec_as::<f64>()).transpose()?;
+            found.push((leaf.name.as_str(), gradient));
         }
-        Ok(replay)
+        self.differences(&values, found)
     }
 
     pub(super) fn penalty(
         &self,
         penalty: &impl Penalty,
     ) -> Result<RegularizeReplay, RegularizeError> {
-        let (shape, _) = self.inputs.get("weight").ok_or_else(|| missing("weight"))?;
-        match *shape.as_slice() {
-            [inputs, outputs] if self.layer == Some("Linear") => {
-                let mut layer = LinearConfig::new(inputs, outputs).init(&self.device);
-                layer.weight = Param::from_tensor(self.weight()?);
-                self.penalized(&layer, layer.weight.val(), penalty)
-            }
-            [outputs, inputs, h, w] => {
-                let mut layer = Conv2dConfig::new([inputs, outputs], [h, w]).init(&self.device);
-                layer.weight = Param::from_tensor(self.weight()?);
-                self.penalized(&layer, layer.weight.val(), penalty)
-            }
-            _ => Err(missing("layer")),
-        }
+        let case = self;
+        on_layer!(case, layer => case.penalized(&layer, &layer.weight, layer.bias.as_ref(), penalty))
     }
 
     fn weight<const D: usize>(&self) -> Result<Tensor<D>, RegularizeError> {
-        let (shape, data) = self.inputs.get("weight").ok_or_else(|| missing("weight"))?;
-        let data = TensorData::new(data.clone(), shape.clone());
+        self.tensor("weight")
+    }
+
+    /// The bias, where one was recorded.
+    fn bias(&self) -> Result<Option<Param<Tensor<1>>>, RegularizeError> {
+        if !self.inputs.contains_key("bias") {
+            return Ok(None);
+        }
+        Ok(Some(Param::from_tensor(self.tensor::<1>("bias")?)))
+    }
+
+    fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, RegularizeError> {
+        let (shape, data) = self.inputs.get(name).ok_or_else(|| missing(name))?;
+        let shape: [usize; D] = shape.clone().try_into().map_err(|_| missing(name))?;
+        let data = TensorData::new(data.clone(), shape);
         Ok(Tensor::from_data(data, &self.device).require_grad())
     }
 
     fn penalized<M: Module, const D: usize>(
         &self,
         model: &M,
-        weight: Tensor<D>,
+        weight: &Param<Tensor<D>>,
+        bias: Option<&Param<Tensor<1>>>,
         penalty: &impl Penalty,
     ) -> Result<RegularizeReplay, RegularizeError> {
-        let term =
-            penalty.term(model).ok_or(RegularizeError::Empty { what: "the penalized model" })?;
-        let mut replay = self.numbers(&term.try_to_vec_as::<f64>()?)?;
-        let gradient = weight.grad(&term.backward()).ok_or_else(|| missing("weight"))?;
-        let expected = self.gradients.get("weight").ok_or_else(|| missing("gradients"))?;
-        replay.gradient = Some(far(&gradient.try_to_vec_as::<f64>()?, expected));
-        Ok(replay)
+        let mut leaves = vec![("weight", None)];
+        leaves.extend(bias.map(|_| ("bias", None)));
+        // A strength of 0 is no term.
+        let Some(term) = penalty.term(model) else { return self.differences(&[0.0], leaves) };
+        let values = term.clone().try_to_vec_as::<f64>()?;
+        if self.gradients.is_empty() {
+            return self.numbers(&values);
+        }
+        let gradients = term.backward();
+        if let Some(gradient) = weight.val().grad(&gradients) {
+            leaves[0].1 = Some(gradient.try_to_vec_as::<f64>()?);
+        }
+        if let Some(gradient) = bias.and_then(|bias| bias.val().grad(&gradients)) {
+            leaves[1].1 = Some(gradient.try_to_vec_as::<f64>()?);
+        }
+        self.differences(&values, leaves)
     }
 
     pub(super) fn project(
@@ -217,20 +397,10 @@ impl<'a> Case<'a> {
         rule: &impl Projection,
         lr: f64,
     ) -> Result<RegularizeReplay, RegularizeError> {
-        let (shape, _) = self.inputs.get("weight").ok_or_else(|| missing("weight"))?;
-        let values = match *shape.as_slice() {
-            [inputs, outputs] if self.layer == Some("Linear") => {
-                let mut layer: Linear = LinearConfig::new(inputs, outputs).init(&self.device);
-                layer.weight = Param::from_tensor(self.weight()?);
-                rule.project(layer, lr)?.weight.val().try_to_vec_as::<f64>()?
-            }
-            [outputs, inputs, h, w] => {
-                let mut layer = Conv2dConfig::new([inputs, outputs], [h, w]).init(&self.device);
-                layer.weight = Param::from_tensor(self.weight()?);
-                rule.project(layer, lr)?.weight.val().try_to_vec_as::<f64>()?
-            }
-            _ => return Err(missing("layer")),
-        };
+        let case = self;
+        let values = on_layer!(case, layer => {
+            rule.project(layer, lr)?.weight.val().try_to_vec_as::<f64>()?
+        });
         self.numbers(&values)
     }
 

@@ -172,6 +172,7 @@ fn digamma_table(n: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{numbers, recorded};
     use super::*;
 
     fn table(columns: &[Vec<f64>]) -> TrainingTable {
@@ -192,6 +193,30 @@ mod tests {
             variance_threshold(&table(&[vec![1.0, 3.0], vec![2.0, 2.0]]), 0.5).expect("valid");
         assert_eq!(found, Selection { columns: vec![0], scores: vec![1.0, 0.0] });
         assert!(variance_threshold(&table(&[vec![1.0]]), -1.0).is_err());
+    }
+
+    #[test]
+    fn scores_are_those_of_scikit_learn() {
+        let neighbours =
+            |case: &serde_json::Value| case["neighbours"].as_u64().expect("given") as usize;
+        let close = |found: Vec<f64>, case: &serde_json::Value| {
+            let expected = numbers(&case["scores"]);
+            assert_eq!(found.len(), expected.len());
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-9, "{found:?} {expected:?}");
+            }
+        };
+        let (classes, values) = (recorded("classes"), recorded("numbers"));
+        assert!(classes.len() >= 3 && values.len() >= 3);
+        for (table, targets, case) in classes {
+            let targets: Vec<usize> = targets.iter().map(|&class| class as usize).collect();
+            let found = mutual_information_classes(&table, &targets, neighbours(&case));
+            close(found.expect("valid"), &case);
+        }
+        for (table, targets, case) in values {
+            let found = mutual_information(&table, &targets, neighbours(&case));
+            close(found.expect("valid"), &case);
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ impl StabilityConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{numbers, recorded};
     use super::*;
     use firebrick_core::Seed;
 
@@ -275,6 +276,30 @@ mod tests {
                         (slope - point.strength * b.signum()).abs() < 1e-5,
                         "{slope} {point:?}"
                     );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_path_is_that_of_scikit_learn() {
+        let cases = recorded("lasso");
+        assert!(cases.len() >= 3);
+        for (table, targets, case) in cases {
+            let strengths = case["strengths"].as_u64().expect("given") as usize;
+            let ratio = case["ratio"].as_f64().expect("given");
+            let config = LassoPathConfig::new().with_strengths(strengths).with_ratio(ratio);
+            let path = config.with_tolerance(1e-13).path(&table, &targets).expect("valid");
+            let points = case["points"].as_array().expect("a list");
+            assert_eq!(path.len(), points.len());
+            for (found, point) in path.iter().zip(points) {
+                let strength = point["strength"].as_f64().expect("given");
+                assert!((found.strength / strength - 1.0).abs() < 1e-10, "{strength}");
+                let expected = numbers(&point["coefficients"]);
+                assert_eq!(found.coefficients.len(), expected.len());
+                for (a, b) in found.coefficients.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-9, "{found:?} {expected:?}");
+                    assert_eq!(*a == 0.0, *b == 0.0, "{found:?} {expected:?}");
                 }
             }
         }

@@ -14,6 +14,29 @@ pub use wrapper::{Importance, permutation_importance, recursive_elimination};
 
 use crate::RegularizeError;
 
+/// A table of all rows, its targets and the whole case, of every case of a list that scikit-learn recorded: see
+/// tests/references/regularize_sklearn.py.
+#[cfg(test)]
+fn recorded(list: &str) -> Vec<(TrainingTable, Vec<f64>, serde_json::Value)> {
+    let text = include_str!("../../../../tests/references/regularize_sklearn.json");
+    let file: serde_json::Value = serde_json::from_str(text).expect("parses");
+    let cases = file[list].as_array().expect("a list").clone();
+    let read = |case: serde_json::Value| {
+        let (values, targets) = (numbers(&case["values"]), numbers(&case["targets"]));
+        let columns = case["columns"].as_u64().expect("a number") as usize;
+        let rows: Vec<usize> = (0..targets.len()).collect();
+        (TrainingTable::of(&values, columns, &rows).expect("valid"), targets, case)
+    };
+    cases.into_iter().map(read).collect()
+}
+
+/// The numbers of a list in a recorded case.
+#[cfg(test)]
+fn numbers(list: &serde_json::Value) -> Vec<f64> {
+    let list = list.as_array().expect("a list");
+    list.iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
 /// The training rows of a table, copied out of it.
 ///
 /// ```
