@@ -25,7 +25,7 @@ pub(crate) fn train(device: &Device) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// The largest difference, relative to values of order one.
-fn distance(left: &[f64], right: &[f64]) -> f64 {
+pub(crate) fn distance(left: &[f64], right: &[f64]) -> f64 {
     assert_eq!(left.len(), right.len());
     left.iter().zip(right).map(|(l, r)| (l - r).abs() / r.abs().max(1.0)).fold(0.0, f64::max)
 }
@@ -34,7 +34,7 @@ fn distance(left: &[f64], right: &[f64]) -> f64 {
 ///
 /// Host back-ends sum in another order, which costs one rounding of f32 (6e-8) a step and grows with the
 /// steps; a GPU's exponentials and roots are a few roundings off besides.
-const HOST_TOLERANCE: f64 = 2e-5;
+pub(crate) const HOST_TOLERANCE: f64 = 2e-5;
 const GPU_TOLERANCE: f64 = 2e-3;
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "figures that a failing or curious reader wants to see")]
 
 mod backends;
+mod layers;
 mod learner;
 mod net;
 mod places;

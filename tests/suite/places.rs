@@ -23,10 +23,10 @@ use firebrick::train::{Batches, Guarded, Score};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-const BATCH: usize = 32;
-const ROWS: usize = 160;
+pub(crate) const BATCH: usize = 32;
+pub(crate) const ROWS: usize = 160;
 const EPOCHS: usize = 3;
-const RATE: f64 = 0.01;
+pub(crate) const RATE: f64 = 0.01;
 
 /// What the guards recorded, step by step, to the bit.
 type Records = Vec<BTreeMap<String, u64>>;
@@ -58,7 +58,7 @@ impl Learn for Held {
 }
 
 /// The rows of the shared data in their own order, every epoch.
-struct InOrder(Labelled<2>);
+pub(crate) struct InOrder(pub(crate) Labelled<2>);
 
 impl InOrder {
     fn rows(&self, start: usize) -> Labelled<2> {
@@ -81,7 +81,7 @@ impl Batches for InOrder {
 
 /// Turns row numbers into batches of the shared data.
 #[derive(Clone)]
-struct Rows(Labelled<2>);
+pub(crate) struct Rows(pub(crate) Labelled<2>);
 
 impl Batcher<u32, Labelled<2>> for Rows {
     fn batch(&self, rows: Vec<u32>, device: &Device) -> Labelled<2> {
@@ -93,7 +93,7 @@ impl Batcher<u32, Labelled<2>> for Rows {
     }
 }
 
-fn optimizer() -> ModuleOptimizer {
+pub(crate) fn optimizer() -> ModuleOptimizer {
     AdamWConfig::new().init().expect("valid")
 }
 

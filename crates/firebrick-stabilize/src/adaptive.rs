@@ -12,7 +12,7 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::{unit_axis, unit_norms};
+use crate::units::{unit_axis, unit_norms, wide};
 use burn::config::Config;
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -89,12 +89,13 @@ impl Transform for AdaptiveClip {
         };
         let value = param.val();
         let weights = if value.is_autodiff() { value.inner() } else { value };
-        let weights = weights.to_device(&gradient.device()).cast(gradient.dtype());
-        let bound = unit_norms(weights, axis).clamp_min(self.config.epsilon) * self.config.clipping;
         let norm = unit_norms(gradient.clone(), axis);
+        let weights = unit_norms(weights.to_device(&gradient.device()), axis).cast(norm.dtype());
+        let bound = weights.clamp_min(self.config.epsilon) * self.config.clipping;
         let broken = norm.clone().is_nan().bool_or(norm.clone().is_inf());
         let factor = (bound / norm.clone().clamp_min(f64::from(f32::MIN_POSITIVE))).clamp_max(1.0);
-        gradient * factor.mask_where(broken, norm.ones_like())
+        let dtype = gradient.dtype();
+        (wide(gradient) * factor.mask_where(broken, norm.ones_like())).cast(dtype)
     }
 }
 
@@ -115,6 +116,7 @@ mod tests {
     use burn::nn::conv::{Conv1d, Conv1dConfig, ConvTranspose1d, ConvTranspose1dConfig};
     use burn::nn::{Linear, LinearConfig};
     use burn::optim::GradientsParams;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
 
     /// Two units with weights (0, 3), (4, 0): norms 3 and 4. Gradients (6, 8) and (0, 0.01).
@@ -183,6 +185,39 @@ mod tests {
             check(&run(excluded, gradient.clone()), &[3.0, 4.0]);
             let broken = gradient * f64::INFINITY;
             assert_eq!(run(AdaptiveClipConfig::new(), broken), [f64::INFINITY; 2]);
+        }
+    }
+
+    #[test]
+    fn half_precision_is_clipped_like_f32() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F16) {
+                continue;
+            }
+            let half = |values: [f32; 2], device: &Device| {
+                Tensor::<2>::from_data([[values[0]], [values[1]]], (device, DType::F16))
+            };
+            let tracked = device.clone().autodiff();
+            let run = |weights: [f32; 2], gradient: [f32; 2]| {
+                let mut linear: Linear = LinearConfig::new(2, 1).with_bias(false).init(&tracked);
+                linear.weight = Param::from_tensor(half(weights, &tracked));
+                let mut grads = GradientsParams::new();
+                grads.register::<2>(linear.weight.id, half(gradient, &device));
+                let mut guard = AdaptiveClipConfig::new().init().expect("valid");
+                guard.before_step(&linear, &mut grads, 0.0);
+                let after = grads.get::<2>(linear.weight.id).expect("present");
+                assert_eq!(after.dtype(), DType::F16);
+                values(after)
+            };
+            // The smallest step between halves is 6e-8.
+            for (value, expected) in run([0.0, 0.0], [3.0, 4.0]).iter().zip([6e-6, 8e-6]) {
+                assert!((value - expected).abs() < 6e-8, "{value}");
+            }
+            // The squares of weights and gradients, and their sum, overflow.
+            for (value, expected) in run([300.0, 400.0], [600.0, -800.0]).iter().zip([3.0, -4.0]) {
+                assert!((value / expected - 1.0).abs() < 1e-3, "{value}");
+            }
+            assert_eq!(run([300.0, 400.0], [0.0, 0.0]), [0.0, 0.0]);
         }
     }
 

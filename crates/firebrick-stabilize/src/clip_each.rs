@@ -13,7 +13,7 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::unit_norms;
+use crate::units::{unit_norms, wide};
 use burn::config::Config;
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -115,7 +115,8 @@ impl Transform for ClipTensorNorm {
         gradient: Tensor<D>,
     ) -> Tensor<D> {
         let norm = unit_norms(gradient.clone(), None);
-        gradient * bounded(norm.clone() + 1e-6, norm, self.config.max_norm)
+        let dtype = gradient.dtype();
+        (wide(gradient) * bounded(norm.clone() + 1e-6, norm, self.config.max_norm)).cast(dtype)
     }
 }
 
@@ -136,6 +137,8 @@ mod tests {
     use super::*;
     use crate::Verdict;
     use crate::tests::{gradients, model, values};
+    use burn::optim::GradientsParams;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
 
     fn guarded(guard: &mut impl Guard, weight: [f32; 2], bias: [f32; 1]) -> Vec<f32> {
@@ -169,5 +172,32 @@ mod tests {
         let huge = guarded(&mut guard, [3e38, 0.0], [f32::INFINITY]);
         assert!((huge[0] - 1.0).abs() < 1e-5 && huge[2] == f32::INFINITY, "{huge:?}");
         assert!(ClipTensorNormConfig::new(f64::NAN).init().is_err());
+    }
+
+    #[test]
+    fn half_precision_is_clipped_like_f32() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F16) {
+                continue;
+            }
+            let model = model(&device);
+            let id = firebrick_backend::parameters(&model)[0].id;
+            let run = |gradient: [f32; 2]| {
+                let gradient = [[gradient[0]], [gradient[1]]];
+                let mut grads = GradientsParams::new();
+                let gradient = Tensor::<2>::from_data(gradient, (&device, DType::F16));
+                grads.register::<2>(id, gradient);
+                let mut guard = ClipTensorNormConfig::new(1.0).init().expect("valid");
+                guard.before_step(&model, &mut grads, 0.0);
+                let after = grads.get::<2>(id).expect("present");
+                assert_eq!(after.dtype(), DType::F16);
+                after.try_to_vec_as::<f64>().expect("reads")
+            };
+            // The sum of squares, 250,000, overflows.
+            for (value, expected) in run([300.0, -400.0]).iter().zip([0.6, -0.8]) {
+                assert!((value - expected).abs() < 1e-3, "{value}");
+            }
+            assert_eq!(run([0.0, 0.0]), [0.0, 0.0]);
+        }
     }
 }

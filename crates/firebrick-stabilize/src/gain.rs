@@ -118,7 +118,7 @@ fn expectation(variance: f64, f: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// Abramowitz and Stegun 26.2.17, absolute error below 7.5e-8.
-fn normal_cumulative(x: f64) -> f64 {
+pub(crate) fn normal_cumulative(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
     let series = t
         * (0.319_381_530
@@ -153,5 +153,58 @@ mod tests {
         assert!((Nonlinearity::Tanh.second_moment(v) - (v - 2.0 * v * v)).abs() < 1e-8);
         // By quadrature with the error function itself: 0.425221483.
         assert!((Nonlinearity::Gelu.second_moment(1.0) - 0.425_221_483).abs() < 1e-6);
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod layer_tests {
+    use super::*;
+    use burn::nn::{LeakyReluConfig, PReluConfig};
+    use burn::optim::{GradientsParams, SgdConfig};
+    use burn::tensor::{Tensor, TensorData};
+    use firebrick_backend::testing::devices;
+    use firebrick_core::Seed;
+
+    #[test]
+    fn burns_leaky_layers_keep_the_size_by_the_gain() {
+        let n = 200_000usize;
+        let mut stream = Seed(1).stream("leaky");
+        let draws: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
+        for device in devices() {
+            let x = Tensor::<2>::from_data(TensorData::new(draws.clone(), [n, 1]), &device);
+            let wider = LeakyReluConfig::new().with_negative_slope(0.02).init();
+            for (slope, output) in [
+                (0.01, LeakyReluConfig::new().init().forward(x.clone())),
+                (0.02, wider.forward(x.clone())),
+                (0.25, PReluConfig::new().init(&device).forward(x.clone())),
+            ] {
+                let kind = Nonlinearity::LeakyRelu { slope };
+                let output: Vec<f64> = output.try_to_vec_as().expect("reads");
+                for (y, x) in output.iter().zip(&draws) {
+                    assert!((y - kind.value(*x)).abs() < 1e-5, "{kind:?}: {y} of {x}");
+                }
+                let square = output.iter().map(|y| y * y).sum::<f64>() / n as f64;
+                let size = kind.gain().powi(2) * square;
+                // The square of an output has a relative variance below 5; five deviations.
+                assert!((size - 1.0).abs() < 5.0 * (5.0 / n as f64).sqrt(), "{kind:?}: {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_learned_slope_moves_by_its_gradient_and_the_gain_with_it() {
+        for device in devices() {
+            let device = device.autodiff();
+            let layer = PReluConfig::new().init(&device);
+            let x = Tensor::<2>::from_floats([[-2.0, 3.0]], &device);
+            let gradients = layer.forward(x.clone()).sum().backward();
+            let gradients = GradientsParams::from_grads(gradients, &layer);
+            // The slope's gradient is the sum of what lies below 0: from 0.25 it goes to 0.45.
+            let layer = SgdConfig::new().init().step(0.1, layer, gradients);
+            let output: Vec<f64> = layer.forward(x).try_to_vec_as().expect("reads");
+            assert!((output[0] + 0.9).abs() < 1e-5 && output[1] == 3.0, "{output:?}");
+            let gain = Nonlinearity::LeakyRelu { slope: output[0] / -2.0 }.gain();
+            assert!((gain - (2.0f64 / 1.2025).sqrt()).abs() < 1e-5, "{gain}");
+        }
     }
 }

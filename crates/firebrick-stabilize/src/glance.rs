@@ -57,10 +57,14 @@ pub(crate) fn glance(
 fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let block = |block: &[f32]| {
         let mut lanes = [0f32; 32];
-        for chunk in block.chunks(32) {
+        let (chunks, rest) = block.as_chunks::<32>();
+        for chunk in chunks {
             for (lane, &value) in lanes.iter_mut().zip(chunk) {
                 *lane += term(value);
             }
+        }
+        for (lane, &value) in lanes.iter_mut().zip(rest) {
+            *lane += term(value);
         }
         lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>()
     };

@@ -1,9 +1,11 @@
 //! What stands between `backward` and the optimizer's step.
 
-use crate::norm::measure;
+use crate::norm::measure_with;
+use crate::read::read;
 use crate::{GradientNorms, GuardStateError, NormType, state};
 use burn::module::Module;
 use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use firebrick_core::Record;
 
 /// What a [`Guard`] wants to happen with the step.
@@ -69,6 +71,10 @@ pub trait Guard {
         let _ = model;
     }
 
+    /// Called when the loop starts the optimizer's state anew, as [`MomentumReset`](crate::MomentumReset) asks for:
+    /// a guard that keeps moments like the optimizer's forgets them. Nothing by default.
+    fn momentum_reset(&mut self) {}
+
     /// Adds what the guard measured in the last step to the history's record.
     fn record(&self, record: &mut Record) {
         let _ = record;
@@ -118,12 +124,23 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
     ) -> &GradientNorms {
-        let known = self.known(model, gradients, norm_type);
+        self.norms_with(model, gradients, norm_type, Vec::new()).0
+    }
+
+    /// The [`norms`](Self::norms), and the elements of `further` out of the same read from the device.
+    pub(crate) fn norms_with<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        norm_type: NormType,
+        further: Vec<Tensor<1>>,
+    ) -> (&GradientNorms, Vec<f64>) {
+        let (known, further) = self.known(model, gradients, norm_type, true, further);
         if !known.named {
             known.named = true;
             known.norms.name(model);
         }
-        &known.norms
+        (&known.norms, further)
     }
 
     /// The norm of all `gradients` together, measured unless it is known; cheaper than [`norms`](Self::norms),
@@ -134,7 +151,7 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
     ) -> f64 {
-        self.known(model, gradients, norm_type).norms.global
+        self.known(model, gradients, norm_type, false, Vec::new()).0.norms.global
     }
 
     fn known<M: Module>(
@@ -142,11 +159,18 @@ impl Measured {
         model: &M,
         gradients: &GradientsParams,
         norm_type: NormType,
-    ) -> &mut Known {
+        named: bool,
+        further: Vec<Tensor<1>>,
+    ) -> (&mut Known, Vec<f64>) {
         let known = self.0.take().filter(|known| known.norm_type == norm_type);
-        let anew =
-            || Known { norm_type, norms: measure(model, gradients, norm_type), named: false };
-        self.0.insert(known.unwrap_or_else(anew))
+        let (known, further) = match known {
+            Some(known) => (known, read(further)),
+            None => {
+                let (norms, further) = measure_with(model, gradients, norm_type, named, further);
+                (Known { norm_type, norms, named }, further)
+            }
+        };
+        (self.0.insert(known), further)
     }
 
     /// To be called by whoever changes the gradients.
@@ -156,8 +180,17 @@ impl Measured {
 
     /// Whether all gradients are finite: from any norm that is known, else from the Euclidean one.
     pub fn is_finite<M: Module>(&mut self, model: &M, gradients: &GradientsParams) -> bool {
+        self.any(model, gradients).1.is_finite()
+    }
+
+    /// The norm that is known and of which kind it is, else the Euclidean one.
+    pub(crate) fn any<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+    ) -> (NormType, f64) {
         let norm_type = self.0.as_ref().map_or(NormType::Two, |known| known.norm_type);
-        self.global(model, gradients, norm_type).is_finite()
+        (norm_type, self.global(model, gradients, norm_type))
     }
 }
 
@@ -240,6 +273,12 @@ impl<G: Guard> Guard for Option<G> {
         }
     }
 
+    fn momentum_reset(&mut self) {
+        if let Some(guard) = self {
+            guard.momentum_reset();
+        }
+    }
+
     fn record(&self, record: &mut Record) {
         if let Some(guard) = self {
             guard.record(record);
@@ -291,6 +330,10 @@ macro_rules! chain {
 
             fn after_step<Model: Module>(&mut self, model: &Model) {
                 $( self.$index.after_step(model); )+
+            }
+
+            fn momentum_reset(&mut self) {
+                $( self.$index.momentum_reset(); )+
             }
 
             fn record(&self, record: &mut Record) {

@@ -86,7 +86,7 @@ pub enum Scheme {
         gain: f64,
     },
     /// A convolution whose kernel is an orthogonal matrix at its centre and zero elsewhere; it needs at least as
-    /// many outputs as inputs.
+    /// many outputs as inputs, and no groups.
     DeltaOrthogonal {
         /// The singular values.
         gain: f64,
@@ -98,7 +98,8 @@ pub enum Scheme {
         /// Their deviation; 1 in the paper.
         deviation: f64,
     },
-    /// Ones from the i-th input to the i-th output (at the centre of a kernel), times `gain`.
+    /// Ones from the i-th input to the i-th output (at the centre of a kernel), times `gain`; for convolutions
+    /// without groups.
     Identity {
         /// The value of the ones.
         gain: f64,
@@ -113,6 +114,9 @@ pub enum Scheme {
 impl Scheme {
     /// The mean square of a weight between `fan_in` inputs and `fan_out` outputs, which is the variance of all
     /// schemes with mean 0.
+    ///
+    /// Fans do not tell how large a kernel is, on which orthogonal weights depend: for convolutions see
+    /// [`kernel_variance`](Self::kernel_variance).
     #[must_use]
     pub fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
         let inputs = fan_in.max(1) as f64;
@@ -137,6 +141,24 @@ impl Scheme {
                 deviation * deviation * (nonzeros as f64 / inputs).min(1.0)
             }
             Self::Constant { value } => value * value,
+        }
+    }
+
+    /// [`variance`](Self::variance) of a kernel of `field` elements between `inputs` and `outputs` channels.
+    ///
+    /// An orthogonal kernel is one as a matrix `[outputs, inputs * field]`: `gain^2 / max(outputs, inputs * field)`.
+    ///
+    /// ```
+    /// use firebrick_stabilize::Scheme;
+    /// let orthogonal = Scheme::Orthogonal { gain: 3.0 };
+    /// assert_eq!(orthogonal.kernel_variance(4, 16, 9), 9.0 / 36.0);
+    /// assert_eq!(Scheme::KaimingNormal.kernel_variance(4, 16, 9), 2.0 / 36.0);
+    /// ```
+    #[must_use]
+    pub fn kernel_variance(self, inputs: usize, outputs: usize, field: usize) -> f64 {
+        match self {
+            Self::Orthogonal { gain } => gain * gain / outputs.max(inputs * field).max(1) as f64,
+            _ => self.variance(inputs * field, outputs * field),
         }
     }
 
@@ -197,6 +219,14 @@ impl Scheme {
         let inputs = count.checked_div(units).unwrap_or(0);
         let channels = shape[1 - axis];
         let kernel = &shape[2..];
+        let placed = matches!(self, Self::DeltaOrthogonal { .. } | Self::Identity { .. });
+        // The second axis is that of one group, in convolutions and in transposed ones.
+        if placed && !kernel.is_empty() && shape[1] == 1 && shape[0] > 1 {
+            let groups = shape[0];
+            return Err(format!(
+                "its shape does not tell whether it belongs to one group or to {groups}; give its values"
+            ));
+        }
         let unit_major = match self {
             Self::Orthogonal { gain } => draw::orthogonal(units, inputs, gain, stream),
             Self::Sparse { nonzeros, deviation } => {
@@ -234,8 +264,8 @@ fn standard(form: Distribution, stream: &mut Philox) -> f64 {
 /// from a stream named by its path, so adding a layer leaves the others as they were. For more than one scheme,
 /// or to have the numbers inside it checked, see [`Initialize`].
 ///
-/// A layer that the scheme cannot fill (delta-orthogonal with fewer outputs than inputs) is left as it is;
-/// [`Initialize::apply`] says so instead.
+/// A layer that the scheme cannot fill (delta-orthogonal with fewer outputs than inputs, or depthwise) is left as
+/// it is; [`Initialize::apply`] says so instead.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::Device};
@@ -269,32 +299,13 @@ pub(crate) fn fans(owner: &str, shape: &[usize]) -> (usize, usize) {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::nn::conv::Conv2dConfig;
+    use crate::Nonlinearity;
+    use crate::gain::normal_cumulative;
+    use crate::kolmogorov::check_distribution;
+    use burn::nn::conv::{Conv2dConfig, ConvTranspose2dConfig};
     use burn::nn::{BatchNormConfig, LinearConfig};
     use burn::tensor::Tensor;
     use firebrick_backend::testing::devices;
-
-    /// The largest distance between the sample's and the distribution's cumulative function.
-    fn kolmogorov(mut sample: Vec<f64>, cumulative: impl Fn(f64) -> f64) -> f64 {
-        sample.sort_by(f64::total_cmp);
-        let n = sample.len() as f64;
-        let gaps = sample.iter().enumerate().map(|(i, &x)| {
-            let expected = cumulative(x);
-            (expected - i as f64 / n).abs().max(((i + 1) as f64 / n - expected).abs())
-        });
-        gaps.fold(0.0, f64::max)
-    }
-
-    /// Abramowitz and Stegun 26.2.17, absolute error below 7.5e-8.
-    fn normal_cumulative(x: f64) -> f64 {
-        let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
-        let series = t
-            * (0.319_381_530
-                + t * (-0.356_563_782
-                    + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
-        let tail = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt() * series;
-        if x >= 0.0 { 1.0 - tail } else { tail }
-    }
 
     fn scaled(gain: f64, fan: Fan, distribution: Distribution) -> Scheme {
         Scheme::Scaled { gain, fan, distribution }
@@ -338,8 +349,30 @@ mod tests {
         assert!((square * 400.0 - 1.0).abs() < 5.0 * (2.0f64 / 40_000.0).sqrt(), "{square}");
     }
 
+    /// Checks weights against the distribution of `scheme` with this variance, by the test of Kolmogorov and Smirnov.
+    #[track_caller]
+    fn follows(weights: &[f64], scheme: Scheme, variance: f64) {
+        let deviation = variance.sqrt();
+        match scheme.distribution() {
+            Distribution::Uniform => {
+                let bound = deviation * 3f64.sqrt();
+                check_distribution(weights, |x| (x + bound) / (2.0 * bound));
+            }
+            Distribution::Normal => {
+                check_distribution(weights, |x| normal_cumulative(x / deviation));
+            }
+            Distribution::TruncatedNormal => {
+                let (low, high) = (normal_cumulative(-2.0), normal_cumulative(2.0));
+                // The deviation of a normal cut at +-2 is 0.87962566.
+                let wide = deviation / 0.879_625_66;
+                check_distribution(weights, |x| (normal_cumulative(x / wide) - low) / (high - low));
+            }
+        }
+    }
+
     #[test]
     fn weights_follow_the_exact_distribution() {
+        let leaky = |slope: f64| Nonlinearity::LeakyRelu { slope }.gain();
         for device in devices() {
             let device = device.autodiff();
             for (scheme, variance) in [
@@ -356,33 +389,110 @@ mod tests {
                 (Scheme::XavierNormal, 2.0 / 300.0),
                 (Scheme::KaimingUniform, 2.0 / 200.0),
                 (Scheme::KaimingNormal, 2.0 / 200.0),
+                (scaled(leaky(0.01), Fan::In, Distribution::Normal), 2.0 / 1.0001 / 200.0),
+                (scaled(leaky(0.02), Fan::In, Distribution::Uniform), 2.0 / 1.0004 / 200.0),
+                (scaled(leaky(0.25), Fan::In, Distribution::Normal), 2.0 / 1.0625 / 200.0),
             ] {
                 let layer = initialize(LinearConfig::new(200, 100).init(&device), scheme, Seed(1));
                 let weights: Vec<f64> = layer.weight.val().try_to_vec_as().expect("reads");
-                let deviation = f64::sqrt(variance);
-                let gap = match scheme.distribution() {
-                    Distribution::Uniform => {
-                        let bound = deviation * 3f64.sqrt();
-                        kolmogorov(weights, |x| ((x + bound) / (2.0 * bound)).clamp(0.0, 1.0))
-                    }
-                    Distribution::Normal => {
-                        kolmogorov(weights, |x| normal_cumulative(x / deviation))
-                    }
-                    Distribution::TruncatedNormal => {
-                        let (low, high) = (normal_cumulative(-2.0), normal_cumulative(2.0));
-                        // The deviation of a normal cut at +-2 is 0.87962566.
-                        let wide = deviation / 0.879_625_66;
-                        kolmogorov(weights, |x| {
-                            ((normal_cumulative(x / wide) - low) / (high - low)).clamp(0.0, 1.0)
-                        })
-                    }
-                };
-                // The 0.9999 quantile of Kolmogorov's statistic is 2.23 / sqrt(n).
-                assert!(gap < 2.23 / 20_000f64.sqrt(), "{scheme:?}: {gap}");
+                follows(&weights, scheme, variance);
                 let bias: Vec<f32> =
                     layer.bias.expect("has one").val().try_to_vec_as().expect("reads");
                 assert_eq!(bias, [0.0; 100]);
             }
+        }
+    }
+
+    #[test]
+    fn kernels_follow_the_exact_distribution_of_their_fans() {
+        // 16 inputs and 32 outputs of 25 elements each, in either layout: fans 400 and 800.
+        for device in devices() {
+            for (scheme, variance) in [
+                (Scheme::LecunUniform, 1.0 / 400.0),
+                (Scheme::XavierUniform, 2.0 / 1200.0),
+                (Scheme::KaimingNormal, 2.0 / 400.0),
+                (scaled(1.5, Fan::Out, Distribution::Normal), 2.25 / 800.0),
+                (scaled(1.0, Fan::In, Distribution::TruncatedNormal), 1.0 / 400.0),
+            ] {
+                let conv = Conv2dConfig::new([16, 32], [5, 5]).init(&device);
+                let back = ConvTranspose2dConfig::new([16, 32], [5, 5]).init(&device);
+                let (conv, back) = initialize((conv, back), scheme, Seed(2));
+                for weight in [conv.weight.val(), back.weight.val()] {
+                    let weights: Vec<f64> = weight.try_to_vec_as().expect("reads");
+                    assert_eq!(weights.len(), 12_800);
+                    follows(&weights, scheme, variance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sparse_weights_are_normal_at_uniform_places() {
+        let device = burn::tensor::Device::flex();
+        let scheme = Scheme::Sparse { nonzeros: 5, deviation: 0.3 };
+        let layer = initialize(LinearConfig::new(20, 2000).init(&device), scheme, Seed(3));
+        let weights: Vec<f64> = layer.weight.val().try_to_vec_as().expect("reads");
+        let drawn: Vec<f64> = weights.iter().copied().filter(|&weight| weight != 0.0).collect();
+        assert_eq!(drawn.len(), 10_000);
+        follows(&drawn, scheme, 0.09);
+        // Each input is used by a quarter of the units, binomially; 5.5 deviations in 20 inputs: below 1e-6.
+        for input in weights.chunks(2000) {
+            let used = input.iter().filter(|&&weight| weight != 0.0).count() as f64;
+            assert!((used - 500.0).abs() < 5.5 * (2000.0 * 0.25 * 0.75f64).sqrt(), "{used}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_an_orthogonal_matrix_follows_its_law() {
+        // One entry of a uniform unit vector of length 3 is uniform in [-1, 1] (Archimedes).
+        let mut stream = Seed(4).stream("orthogonal");
+        let entries: Vec<f64> =
+            (0..5000).map(|_| draw::orthogonal(3, 3, 1.0, &mut stream)[4]).collect();
+        check_distribution(&entries, |x| (x + 1.0) / 2.0);
+    }
+
+    #[test]
+    fn the_variance_of_a_kernel_is_that_of_its_weights() {
+        let device = burn::tensor::Device::flex();
+        for scheme in [
+            Scheme::Orthogonal { gain: 2.0 },
+            Scheme::DeltaOrthogonal { gain: 2.0 },
+            Scheme::Identity { gain: 2.0 },
+        ] {
+            // More outputs than inputs times the field, and fewer.
+            for outputs in [40, 8] {
+                let conv = Conv2dConfig::new([4, outputs], [3, 3]).init(&device);
+                let conv = initialize(conv, scheme, Seed(5));
+                let weights: Vec<f64> = conv.weight.val().try_to_vec_as().expect("reads");
+                let square = weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64;
+                let expected = scheme.kernel_variance(4, outputs, 9);
+                assert!((square / expected - 1.0).abs() < 1e-5, "{scheme:?} {square} {expected}");
+            }
+        }
+        assert_eq!(Scheme::Orthogonal { gain: 1.0 }.kernel_variance(3, 5, 1), 1.0 / 5.0);
+    }
+
+    #[test]
+    fn kernels_whose_groups_are_unknown_are_refused() {
+        let device = burn::tensor::Device::flex();
+        for scheme in [Scheme::DeltaOrthogonal { gain: 1.0 }, Scheme::Identity { gain: 1.0 }] {
+            let rules = Initialize::new(Seed(1)).weights(scheme);
+            let refused = |error: StabilizeError| {
+                assert!(matches!(error, StabilizeError::Shape { .. }), "{error}");
+                assert!(error.to_string().contains("one group or to 8"), "{error}");
+            };
+            let depthwise = Conv2dConfig::new([8, 8], [3, 3]).with_groups(8).init(&device);
+            refused(rules.apply(depthwise.clone()).expect_err("refused"));
+            let back = ConvTranspose2dConfig::new([8, 8], [3, 3]).with_groups(8).init(&device);
+            refused(rules.apply(back).expect_err("refused"));
+            // Left as it is by the function that reports nothing.
+            let before = depthwise.weight.val().into_data();
+            let after = initialize(depthwise, scheme, Seed(1));
+            after.weight.val().into_data().assert_eq(&before, true);
+            // One channel each way has one group; a Linear has none.
+            let single = Conv2dConfig::new([1, 1], [3, 3]).init(&device);
+            assert!(rules.apply(single).is_ok());
+            assert!(rules.apply(LinearConfig::new(1, 1).init(&device)).is_ok());
         }
     }
 

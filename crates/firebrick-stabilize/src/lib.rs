@@ -20,6 +20,8 @@ mod glance;
 mod guard;
 mod init;
 mod initialize;
+#[cfg(all(test, feature = "flex"))]
+mod kolmogorov;
 mod lanczos;
 mod logits;
 mod loss_scale;

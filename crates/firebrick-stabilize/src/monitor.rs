@@ -11,7 +11,9 @@
 //! Healthy: slope within 0.5 either way, fewer than 0.7 zeros, update ratios between -4 and -1, best near -3
 //! (A. Karpathy, CS231n; X. Zhang et al., "AutoTrainer", ICSE 2021). The slope of
 //! weight gradients is blind to faults that shrink activations and blow up errors alike: watch activations by
-//! [`Taps`](crate::Taps) too. All numbers of a step come in two reads, one before and one after it.
+//! [`Taps`](crate::Taps) too. From gradients and weights in host memory nothing is read. From a device all numbers
+//! before the step come in one read, which is also that of the norms where the monitor stands first in its chain, and
+//! all after it in another.
 
 use crate::guard::{alone, remembers};
 use crate::read::read;
@@ -51,7 +53,7 @@ impl MonitorConfig {
     /// When `every` is 0.
     pub fn init(&self) -> Result<Monitor, ConfigError> {
         check::at_least("every", self.every, 1)?;
-        Ok(Monitor { config: self.clone(), step: 0, before: None, values: BTreeMap::new() })
+        Ok(Monitor { config: self.clone(), step: 0, before: Vec::new(), values: BTreeMap::new() })
     }
 }
 
@@ -66,8 +68,9 @@ impl MonitorConfig {
 pub struct Monitor {
     config: MonitorConfig,
     step: usize,
+    /// The weights before the step whose update is compared with them.
     #[serde(skip)]
-    before: Option<Weights>,
+    before: Vec<Held>,
     values: BTreeMap<String, f64>,
 }
 
@@ -99,12 +102,15 @@ impl Guard for Monitor {
     ) -> Verdict {
         let due = self.step.is_multiple_of(self.config.every);
         self.step += 1;
-        self.before = None;
+        self.before.clear();
         if !due {
             return Verdict::Proceed;
         }
         self.values.clear();
-        let norms = measured.norms(model, gradients, NormType::Two);
+        let mut look = Look::new(gradients, &self.config);
+        model.visit(&mut look);
+        let found = std::mem::take(&mut look.found);
+        let (norms, found) = measured.norms_with(model, gradients, NormType::Two, found);
         self.values.insert(names::GRADIENT_NORM.into(), norms.global);
         if self.config.layers {
             for (layer, norm) in norms.layers() {
@@ -113,9 +119,7 @@ impl Guard for Monitor {
         }
         let by_id: HashMap<ParamId, f64> =
             norms.tensors.iter().map(|tensor| (tensor.id, tensor.norm)).collect();
-        let mut count = Count::new(gradients, self.config.zeros);
-        model.visit(&mut count);
-        let sizes: Vec<f64> = count
+        let sizes: Vec<f64> = look
             .weights
             .iter()
             .filter_map(|(id, elements)| Some(by_id.get(id)? / (*elements as f64).sqrt()))
@@ -123,38 +127,25 @@ impl Guard for Monitor {
         if let Some(slope) = depth_slope(&sizes) {
             self.values.insert("grad_slope".into(), slope);
         }
-        if self.config.zeros && count.elements > 0 {
-            let zeros = count.host as f64 + read(count.found).into_iter().sum::<f64>();
-            self.values.insert("zero_gradients".into(), zeros / count.elements as f64);
+        if self.config.zeros && look.elements > 0 {
+            let zeros = look.zeros as f64 + found.into_iter().sum::<f64>();
+            self.values.insert("zero_gradients".into(), zeros / look.elements as f64);
         }
-        if self.config.updates {
-            let mut weights = Weights::default();
-            model.visit(&mut weights);
-            self.before = Some(weights);
-        }
+        self.before = look.held;
         Verdict::Proceed
     }
 
     fn after_step<M: Module>(&mut self, model: &M) {
-        let Some(before) = self.before.take() else { return };
-        let mut after = Weights::default();
-        model.visit(&mut after);
-        let (mut paths, mut sums) = (Vec::new(), Vec::new());
-        for ((path, old), (_, new)) in before.found.into_iter().zip(after.found) {
-            match (old, new) {
-                (Values::Host(old), Values::Host(new)) if old.len() == new.len() => {
-                    self.note_ratio(&path, change(old.as_slice(), new.as_slice()));
-                }
-                (Values::Device(old), Values::Device(new)) if old.dims() == new.dims() => {
-                    paths.push(path);
-                    let moved = (new - old.clone()).abs().mean();
-                    sums.push(Tensor::cat(vec![moved, old.abs().mean()], 0));
-                }
-                _ => {}
-            }
+        let held = std::mem::take(&mut self.before);
+        if held.is_empty() {
+            return;
         }
-        for (path, pair) in paths.iter().zip(read(sums).chunks_exact(2)) {
-            self.note_ratio(path, (pair[0], pair[1]));
+        let mut after = After { held: held.into_iter(), ..After::default() };
+        model.visit(&mut after);
+        let pairs = read(after.found);
+        let there = pairs.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        for (path, ratio) in after.ratios.into_iter().chain(after.paths.into_iter().zip(there)) {
+            self.note_ratio(&path, ratio);
         }
     }
 
@@ -163,61 +154,42 @@ impl Guard for Monitor {
     }
 }
 
-/// Counts the elements of gradients and, on the device, the zeros among them.
-struct Count<'a> {
+/// Looks at gradients and weights in one walk.
+struct Look<'a> {
     gradients: &'a GradientsParams,
-    zeros: bool,
+    config: &'a MonitorConfig,
     path: PathStack,
     seen: HashSet<ParamId>,
     /// Parameters that are weights, in order, with their number of elements.
     weights: Vec<(ParamId, usize)>,
+    /// Of all gradients together.
     elements: usize,
     /// Zeros in host memory.
-    host: usize,
+    zeros: usize,
     /// Zeros elsewhere, still on the device.
     found: Vec<Tensor<1>>,
+    held: Vec<Held>,
 }
 
-impl<'a> Count<'a> {
-    fn new(gradients: &'a GradientsParams, zeros: bool) -> Self {
+impl<'a> Look<'a> {
+    fn new(gradients: &'a GradientsParams, config: &'a MonitorConfig) -> Self {
         Self {
             gradients,
-            zeros,
+            config,
             path: PathStack::default(),
             seen: HashSet::new(),
             weights: Vec::new(),
             elements: 0,
-            host: 0,
+            zeros: 0,
             found: Vec::new(),
+            held: Vec::new(),
         }
     }
-}
 
-impl ModuleVisitor for Count<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        let elements = gradient.shape().num_elements();
-        if elements == 0 || !self.seen.insert(param.id) {
-            return;
-        }
-        self.elements += elements;
-        if self.path.role(D) == Role::Weight {
-            self.weights.push((param.id, elements));
-        }
-        if !self.zeros {
-            return;
-        }
+    fn count<const D: usize>(&mut self, gradient: Tensor<D>, elements: usize) {
         let gradient = match HostTensor::take(gradient) {
             Ok(host) => {
-                self.host += zeros(host.as_slice());
+                self.zeros += zeros(host.as_slice());
                 return;
             }
             Err(gradient) => gradient,
@@ -228,21 +200,7 @@ impl ModuleVisitor for Count<'_> {
     }
 }
 
-/// Weights, flat, on the device without autodiff.
-#[derive(Debug)]
-enum Values {
-    Host(HostTensor),
-    Device(Tensor<1>),
-}
-
-/// The trainable weights of a model.
-#[derive(Debug, Default)]
-struct Weights {
-    path: PathStack,
-    found: Vec<(String, Values)>,
-}
-
-impl ModuleVisitor for Weights {
+impl ModuleVisitor for Look<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -252,18 +210,85 @@ impl ModuleVisitor for Weights {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !param.is_require_grad() {
+        if self.config.updates
+            && param.is_require_grad()
+            && let Some(values) = Values::of(param)
+        {
+            self.held.push(Held { id: param.id, path: self.path.path(), values });
+        }
+        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
+        let elements = gradient.shape().num_elements();
+        if elements == 0 || !self.seen.insert(param.id) {
             return;
         }
+        self.elements += elements;
+        if self.path.role(D) == Role::Weight {
+            self.weights.push((param.id, elements));
+        }
+        if self.config.zeros {
+            self.count(gradient, elements);
+        }
+    }
+}
+
+/// A trainable parameter as it was before the step.
+#[derive(Debug)]
+struct Held {
+    id: ParamId,
+    path: String,
+    values: Values,
+}
+
+/// Numbers, flat, without autodiff.
+#[derive(Debug)]
+enum Values {
+    Host(HostTensor),
+    Device(Tensor<1>),
+}
+
+impl Values {
+    /// `None` where there is none.
+    fn of<const D: usize>(param: &Param<Tensor<D>>) -> Option<Self> {
         let value = param.val();
         let value = if value.is_autodiff() { value.inner() } else { value };
         let elements = value.shape().num_elements();
-        if elements > 0 {
-            let values = match HostTensor::take(value) {
-                Ok(host) => Values::Host(host),
-                Err(value) => Values::Device(value.reshape([elements])),
-            };
-            self.found.push((self.path.path(), values));
+        (elements > 0).then(|| match HostTensor::take(value) {
+            Ok(host) => Self::Host(host),
+            Err(value) => Self::Device(value.reshape([elements])),
+        })
+    }
+}
+
+/// Compares the parameters after the step with what was held, which stands in the order of the same walk.
+#[derive(Default)]
+struct After {
+    held: std::vec::IntoIter<Held>,
+    /// Mean change and mean magnitude.
+    ratios: Vec<(String, (f64, f64))>,
+    /// The same of parameters that are not in host memory, still on the device.
+    paths: Vec<String>,
+    found: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for After {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.held.as_slice().first().is_none_or(|next| next.id != param.id) {
+            return;
+        }
+        let (Some(Held { path, values, .. }), Some(new)) = (self.held.next(), Values::of(param))
+        else {
+            return;
+        };
+        match (values, new) {
+            (Values::Host(old), Values::Host(new)) if old.len() == new.len() => {
+                self.ratios.push((path, change(old.as_slice(), new.as_slice())));
+            }
+            (Values::Device(old), Values::Device(new)) if old.dims() == new.dims() => {
+                let moved = (new - old.clone()).abs().mean();
+                self.paths.push(path);
+                self.found.push(Tensor::cat(vec![moved, old.abs().mean()], 0));
+            }
+            _ => {}
         }
     }
 }
@@ -316,11 +341,47 @@ mod tests {
             for (step, weight) in [3.0, 30.0, 6.0].into_iter().enumerate() {
                 let mut grads = gradients(&model, &device, &[weight, 0.0], &[0.0]);
                 monitor.before_step(&model, &mut grads, 1.0);
-                assert_eq!(monitor.before.is_some(), step % 2 == 0);
+                assert_eq!(monitor.before.is_empty(), step % 2 == 1);
                 monitor.after_step(&model);
             }
             assert_eq!(monitor.values()["grad_norm"], 6.0);
             assert!(MonitorConfig::new().with_every(0).init().is_err());
+        }
+    }
+
+    #[test]
+    fn a_device_is_read_once_before_the_step_and_once_after() {
+        use crate::read::READS;
+        use burn::nn::LinearConfig;
+        use burn::tensor::DType;
+        for device in devices() {
+            // No host path knows f64, so that every back-end is read like a device.
+            if !device.supports_dtype(DType::F64) {
+                continue;
+            }
+            let tracked = device.clone().autodiff();
+            let mut model = LinearConfig::new(2, 1).with_bias(false).init(&tracked);
+            let weight = Tensor::<2>::from_data([[0.5f32], [0.5]], (&tracked, DType::F64));
+            model.weight = Param::from_tensor(weight);
+            let mut grads = GradientsParams::new();
+            let gradient = Tensor::<2>::from_data([[3.0f32], [0.0]], (&device, DType::F64));
+            grads.register::<2>(model.weight.id, gradient);
+            let mut guards = (
+                MonitorConfig::new().with_every(1).init().expect("valid"),
+                ClipGlobalNormConfig::new(1e9).init().expect("valid"),
+            );
+            let start = READS.get();
+            guards.before_step(&model, &mut grads, 1.0);
+            assert_eq!(READS.get() - start, 1);
+            model.weight = model
+                .weight
+                .map(|old| old.set_require_grad(false).mul_scalar(0.9).set_require_grad(true));
+            guards.after_step(&model);
+            assert_eq!(READS.get() - start, 2);
+            let values = guards.0.values();
+            assert!((values["grad_norm"] - 3.0).abs() < 1e-12);
+            assert_eq!(values["zero_gradients"], 0.5);
+            assert!((values["update_ratio/weight"] + 1.0).abs() < 1e-6, "{values:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! every average must not move at all.
 
 use crate::guard::{alone, remembers};
-use crate::{Guard, Measured, Verdict};
+use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -26,16 +26,22 @@ impl SkipNonFiniteConfig {
     /// When `max_consecutive` is 0.
     pub fn init(&self) -> Result<SkipNonFinite, ConfigError> {
         check::at_least("max_consecutive", self.max_consecutive, 1)?;
-        Ok(SkipNonFinite { config: self.clone(), consecutive: 0, total: 0 })
+        Ok(SkipNonFinite { config: self.clone(), consecutive: 0, total: 0, norm: None })
     }
 }
 
 /// Skips steps with a NaN or an infinity in the loss or in any gradient.
+///
+/// The norm by which it judges goes into the record where no guard before it has put one; a guard behind it that clips
+/// puts its own there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SkipNonFinite {
     config: SkipNonFiniteConfig,
     consecutive: usize,
     total: u64,
+    /// The norm of the last step's gradients; `None` where the loss alone broke the step.
+    #[serde(default)]
+    norm: Option<f64>,
 }
 
 impl SkipNonFinite {
@@ -57,9 +63,15 @@ impl Guard for SkipNonFinite {
         loss: f64,
         measured: &mut Measured,
     ) -> Verdict {
-        if loss.is_finite() && measured.is_finite(model, gradients) {
-            self.consecutive = 0;
-            return Verdict::Proceed;
+        self.norm = None;
+        if loss.is_finite() {
+            let (norm_type, norm) = measured.any(model, gradients);
+            // What a guard before this one measured may be a norm of another kind.
+            self.norm = (norm_type == NormType::Two).then_some(norm);
+            if norm.is_finite() {
+                self.consecutive = 0;
+                return Verdict::Proceed;
+            }
         }
         self.total += 1;
         self.consecutive += 1;
@@ -68,13 +80,18 @@ impl Guard for SkipNonFinite {
 
     fn record(&self, record: &mut Record) {
         record.values.insert(names::SKIPPED.into(), self.total as f64);
+        if let Some(norm) = self.norm {
+            record.values.entry(names::GRADIENT_NORM.into()).or_insert(norm);
+        }
     }
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::ClipGlobalNormConfig;
     use crate::tests::{gradients, model};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
 
     #[test]
@@ -95,6 +112,36 @@ mod tests {
             assert_eq!(judge(1.0, f64::INFINITY), Verdict::Skip);
             assert_eq!(judge(f32::NEG_INFINITY, 1.0), Verdict::Stop);
             assert_eq!(guard.skipped(), 5);
+        }
+    }
+
+    /// The norm in the record of a step with gradients (`weight`, -4) and 12.
+    fn recorded(guards: &mut impl Guard, device: &Device, weight: f32, loss: f64) -> Option<f64> {
+        let model = model(device);
+        let mut gradients = gradients(&model, device, &[weight, -4.0], &[12.0]);
+        guards.before_step(&model, &mut gradients, loss);
+        let mut record = Record::default();
+        guards.record(&mut record);
+        record.get(names::GRADIENT_NORM)
+    }
+
+    #[test]
+    fn the_norm_is_recorded_unless_another_guard_has_it() {
+        for device in devices() {
+            let mut skip = SkipNonFiniteConfig::new().init().expect("valid");
+            let norm = recorded(&mut skip, &device, 3.0, 1.0).expect("measured");
+            assert!((norm - 13.0).abs() < 1e-5, "{norm}");
+            let broken = recorded(&mut skip, &device, f32::INFINITY, 1.0);
+            assert_eq!(broken, Some(f64::INFINITY));
+            assert_eq!(recorded(&mut skip, &device, 3.0, f64::NAN), None);
+            // Beside a guard that measures the sum of magnitudes, before it and behind it.
+            let clip = ClipGlobalNormConfig::new(1e9).with_norm_type(NormType::One);
+            let clip = clip.init().expect("valid");
+            let before = recorded(&mut (clip.clone(), skip.clone()), &device, 3.0, 1.0);
+            let behind = recorded(&mut (skip, clip), &device, 3.0, 1.0);
+            for norm in [before, behind] {
+                assert!(norm.is_some_and(|norm| (norm - 19.0).abs() < 1e-5), "{norm:?}");
+            }
         }
     }
 

@@ -112,20 +112,22 @@ pub fn gradient_norms<M: Module>(
     gradients: &GradientsParams,
     norm_type: NormType,
 ) -> GradientNorms {
-    let mut norms = measure(model, gradients, norm_type);
-    norms.name(model);
-    norms
+    measure_with(model, gradients, norm_type, true, Vec::new()).0
 }
 
-/// [`gradient_norms`] without the paths, which cost more than the norms of small tensors.
-pub(crate) fn measure<M: Module>(
+/// [`gradient_norms`], without the paths unless `named`: they cost more than the norms of small tensors. Together with
+/// the elements of `further`, out of the same read from the device.
+pub(crate) fn measure_with<M: Module>(
     model: &M,
     gradients: &GradientsParams,
     norm_type: NormType,
-) -> GradientNorms {
+    named: bool,
+    further: Vec<Tensor<1>>,
+) -> (GradientNorms, Vec<f64>) {
     let mut measure = Measure {
         gradients,
         norm_type,
+        path: named.then(PathStack::default),
         seen: HashSet::new(),
         tensors: Vec::new(),
         host: Vec::new(),
@@ -139,8 +141,10 @@ pub(crate) fn measure<M: Module>(
     for ((index, _), sum) in host.iter().zip(sums) {
         tensors[*index].norm = if norm_type == NormType::Two { sum.sqrt() } else { sum };
     }
-    let (places, statistics): (Vec<usize>, Vec<_>) = device.into_iter().unzip();
-    let statistics = read(statistics);
+    let (places, mut there): (Vec<usize>, Vec<Tensor<1>>) = device.into_iter().unzip();
+    there.extend(further);
+    let mut statistics = read(there);
+    let further = statistics.split_off(2 * places.len());
     for (index, pair) in places.into_iter().zip(statistics.chunks_exact(2)) {
         let (largest, rest) = (pair[0], pair[1]);
         let scale = largest.max(TINY);
@@ -151,7 +155,8 @@ pub(crate) fn measure<M: Module>(
             NormType::Two => scale * rest.sqrt(),
         };
     }
-    GradientNorms { global: norm_type.combine(tensors.iter().map(|tensor| tensor.norm)), tensors }
+    let global = norm_type.combine(tensors.iter().map(|tensor| tensor.norm));
+    (GradientNorms { global, tensors }, further)
 }
 
 /// The smallest scale that a gradient is divided by: f32's smallest normal number.
@@ -160,6 +165,8 @@ const TINY: f64 = f32::MIN_POSITIVE as f64;
 struct Measure<'a> {
     gradients: &'a GradientsParams,
     norm_type: NormType,
+    /// Where the walk stands, if paths are wanted.
+    path: Option<PathStack>,
     seen: HashSet<ParamId>,
     tensors: Vec<TensorNorm>,
     /// Gradients in host memory, with their place in `tensors`.
@@ -170,6 +177,18 @@ struct Measure<'a> {
 }
 
 impl ModuleVisitor for Measure<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if let Some(path) = &mut self.path {
+            path.enter(name, container);
+        }
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        if let Some(path) = &mut self.path {
+            path.exit();
+        }
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
         let elements = gradient.shape().num_elements();
@@ -177,7 +196,7 @@ impl ModuleVisitor for Measure<'_> {
             return;
         }
         let index = self.tensors.len();
-        let (id, path) = (param.id, String::new());
+        let (id, path) = (param.id, self.path.as_ref().map(PathStack::path).unwrap_or_default());
         self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
         let gradient = match HostTensor::take(gradient) {
             Ok(tensor) => return self.host.push((index, tensor)),

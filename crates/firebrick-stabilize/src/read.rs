@@ -2,11 +2,19 @@
 
 use burn::tensor::{DType, FloatDType, Tensor};
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has read from a device.
+    pub(crate) static READS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The elements of all `tensors`, one after another, in one read.
 ///
 /// What cannot be read counts as NaN, so that it is taken for broken rather than for healthy.
 pub(crate) fn read(tensors: Vec<Tensor<1>>) -> Vec<f64> {
     let Some(first) = tensors.first() else { return Vec::new() };
+    #[cfg(test)]
+    READS.with(|reads| reads.set(reads.get() + 1));
     let device = first.device();
     let wide = tensors.iter().any(|tensor| tensor.dtype() == DType::F64);
     let dtype = if wide { FloatDType::F64 } else { FloatDType::F32 };

@@ -125,6 +125,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::kolmogorov::check_distribution;
     use burn::nn::{GruConfig, Linear, LinearConfig, Lstm, LstmConfig};
     use burn::tensor::{Device, Tensor};
     use firebrick_backend::testing::devices;
@@ -169,6 +170,22 @@ mod tests {
             let mean = forget.iter().map(|b| b.exp()).sum::<f64>() / 64.0;
             assert!((mean - 100.0).abs() < 5.0 * 57.2 / 8.0, "{mean}");
         }
+    }
+
+    #[test]
+    fn chrono_biases_follow_their_law() {
+        let device = Device::flex();
+        let layers: Vec<Lstm> =
+            (0..64).map(|_| LstmConfig::new(1, 32, true).init(&device)).collect();
+        let chrono = ForgetBias::Chrono { longest: 200.0 };
+        let layers = initialize_recurrent(layers, chrono, Seed(3)).expect("fits");
+        let biases = layers.iter().flat_map(|lstm| {
+            bias(&lstm.forget_gate.as_ref().expect("not coupled").input_transform)
+        });
+        // exp(b_f) is uniform on (1, 199).
+        let times: Vec<f64> = biases.map(f64::exp).collect();
+        assert_eq!(times.len(), 2048);
+        check_distribution(&times, |time| (time - 1.0) / 198.0);
     }
 
     #[test]

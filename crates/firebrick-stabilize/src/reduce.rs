@@ -104,12 +104,16 @@ pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
         let blocks = old.chunks(BLOCK).zip(new.chunks(BLOCK));
         blocks.fold((0.0, 0.0), |(moved, size), (old, new)| {
             let (mut moves, mut sizes) = ([0f32; 32], [0f32; 32]);
-            for (old, new) in old.chunks(32).zip(new.chunks(32)) {
-                let lanes = moves.iter_mut().zip(&mut sizes);
-                for ((moved, size), (old, new)) in lanes.zip(old.iter().zip(new)) {
-                    *moved += (new - old).abs();
-                    *size += old.abs();
-                }
+            let mut add = |lane: usize, old: f32, new: f32| {
+                moves[lane] += (new - old).abs();
+                sizes[lane] += old.abs();
+            };
+            let ((olds, old), (news, new)) = (old.as_chunks::<32>(), new.as_chunks::<32>());
+            for (old, new) in olds.iter().zip(news) {
+                (0..32).for_each(|lane| add(lane, old[lane], new[lane]));
+            }
+            for (lane, (&old, &new)) in old.iter().zip(new).enumerate() {
+                add(lane, old, new);
             }
             let sum = |lanes: [f32; 32]| lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
             (moved + sum(moves), size + sum(sizes))

@@ -17,8 +17,10 @@
 //! start. Here each forward pass iterates anew from a fixed vector: nothing to save, the same in training and
 //! evaluation, `2 iterations` products of the weight with a vector. For convolutions sigma is that of the kernel
 //! as a matrix `[out, in * field]`, as in PyTorch, not that of the operator.
+//!
+//! Means, lengths and sigma of a weight in half precision are computed in f32.
 
-use crate::units::{over_units, unit_axis, unit_norms};
+use crate::units::{over_units, unit_axis, unit_norms, wide};
 use crate::{Select, StabilizeError};
 use burn::module::{Module, Param, Reparameterization, Reparameterizer};
 use burn::tensor::{Tensor, TensorData};
@@ -39,10 +41,12 @@ impl Reparameterization for WeightStandardization {
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let mean =
             |tensor: Tensor<D>| over_units(tensor, Some(self.axis), |t, axis| t.mean_dim(axis));
+        let dtype = base.dtype();
+        let base = wide(base);
         let centred = base.clone() - mean(base);
         // Below the smallest square that f32 holds well, so that a unit of equal weights has no NaN gradient.
         let variance = mean(centred.clone().square()).clamp_min(1e-20);
-        centred / (variance.sqrt() + self.epsilon)
+        (centred / (variance.sqrt() + self.epsilon)).cast(dtype)
     }
 }
 
@@ -57,10 +61,13 @@ impl Reparameterization for WeightNorm {
     const NAME: &'static str = "weight_norm";
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let dtype = base.dtype();
+        let base = wide(base);
         let squares = over_units(base.clone().square(), Some(self.axis), |t, axis| t.sum_dim(axis));
+        let lengths = self.lengths.val().cast(base.dtype());
         let mut shape = [1; D];
-        shape[self.axis] = self.lengths.val().dims()[0];
-        base * (self.lengths.val().reshape(shape) / squares.clamp_min(1e-24).sqrt())
+        shape[self.axis] = lengths.dims()[0];
+        (base * (lengths.reshape(shape) / squares.clamp_min(1e-24).sqrt())).cast(dtype)
     }
 }
 
@@ -79,6 +86,7 @@ impl Reparameterization for SpectralNorm {
         let units = base.dims()[self.axis];
         let rest = base.shape().num_elements() / units.max(1);
         let matrix: Tensor<2> = base.clone().swap_dims(0, self.axis).reshape([units, rest]);
+        let matrix = wide(matrix);
         let fixed = matrix.clone();
         let fixed = if fixed.is_autodiff() { fixed.inner() } else { fixed };
         let unit = |v: Tensor<2>| {
@@ -87,7 +95,7 @@ impl Reparameterization for SpectralNorm {
         };
         let start = self.start.clone();
         let start = if start.is_autodiff() { start.inner() } else { start };
-        let mut u = unit(start.reshape([units, 1]));
+        let mut u = unit(start.cast(fixed.dtype()).reshape([units, 1]));
         let mut v = unit(fixed.clone().transpose().matmul(u.clone()));
         for _ in 0..self.iterations {
             u = unit(fixed.clone().matmul(v));
@@ -99,7 +107,8 @@ impl Reparameterization for SpectralNorm {
             (u, v)
         };
         let sigma = (u * matrix.matmul(v)).sum().clamp_min(1e-12);
-        base / sigma.reshape([1; D])
+        let dtype = base.dtype();
+        (wide(base) / sigma.reshape([1; D])).cast(dtype)
     }
 }
 
@@ -213,8 +222,9 @@ impl Reparameterizer for Normalize {
             let base = param.val();
             let autodiff = base.is_autodiff();
             let base = if autodiff { base.inner() } else { base };
-            let units = base.dims()[axis];
+            let (units, dtype) = (base.dims()[axis], base.dtype());
             let lengths: Tensor<1> = unit_norms(base, Some(axis)).reshape([units]);
+            let lengths = lengths.cast(dtype);
             let lengths = if autodiff { Tensor::from_inner(lengths) } else { lengths };
             WeightNorm { lengths: Param::from_tensor(lengths), axis }
         });
@@ -256,7 +266,7 @@ mod tests {
     use crate::units::values;
     use burn::nn::conv::{Conv1dConfig, ConvTranspose1dConfig};
     use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
 
     fn linear(device: &Device) -> Linear {
@@ -329,6 +339,45 @@ mod tests {
             assert!(product.abs() < 1e-5, "{product}");
             let merged = layer.valid().materialize();
             assert!((values(merged.weight.val())[0] - 3.0 / sigma).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn weights_of_every_type_are_their_f32_twins() {
+        for device in devices() {
+            for dtype in [DType::F64, DType::F16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                // Large enough for squares to overflow in half precision.
+                let tracked = device.clone().autodiff();
+                let make = |dtype: DType| {
+                    let mut layer = linear(&tracked);
+                    let rows = [[300.0f32, 0.0], [400.0, 200.0]];
+                    let weight = Tensor::<2>::from_data(rows, (&tracked, dtype));
+                    layer.weight = Param::from_tensor(weight);
+                    layer
+                };
+                let kinds: [fn(Linear) -> Result<Linear, StabilizeError>; 3] = [
+                    |layer| standardize_weights(layer, &weight(), 1e-6),
+                    |layer| normalize_weights(layer, &weight()),
+                    |layer| spectral_norm(layer, &weight(), 20),
+                ];
+                for kind in kinds {
+                    let layer = kind(make(dtype)).expect("fits");
+                    let twin = kind(make(DType::F32)).expect("fits");
+                    assert_eq!(layer.weight.val().dtype(), dtype);
+                    let close = |value: f64, twin: f64| (value - twin).abs() <= 1e-3 * twin.abs();
+                    for (value, twin) in
+                        values(layer.weight.val()).into_iter().zip(values(twin.weight.val()))
+                    {
+                        assert!(close(value, twin), "{dtype:?}: {value} {twin}");
+                    }
+                    let gradients = layer.weight.val().sum().backward();
+                    let gradient = layer.weight.base().grad(&gradients).expect("tracked");
+                    assert!(values(gradient).iter().all(|value| value.is_finite()));
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! # Rules
 //! ```text
-//! clip      g_i <- sign(g_i) sqrt(theta v_i)      where g_i^2 > theta v_i
+//! clip      g_i <- sign(g_i) sqrt(theta v_i)      where v_i > 0 and g_i^2 > theta v_i
 //!           v_i <- beta_2 v_i + (1 - beta_2) g_i^2
 //! reset     every `interval` steps the optimizer's state is zeroed, and the rate is multiplied by
 //!           (1 - cos(pi (k + 1) / warm_up)) / 2 in the k-th step after it, k < warm_up
@@ -14,7 +14,8 @@
 //! The paper clips inside Adam, by Adam's own second moment. burn's optimizers do not show theirs, so
 //! [`ClipSpikes`] keeps a second one: as much memory again as the parameters take. The published code leaves
 //! Adam's step counter running at a reset, so the bias correction of the fresh zeros is missing; a new
-//! optimizer, as [`MomentumReset`] asks for, has it.
+//! optimizer, as [`MomentumReset`] asks for, has it. An element whose gradients were all 0 so far has no size to be
+//! judged by and passes: pulled back to 0, its moment would stay 0, and the element for ever.
 
 use crate::transform::{Transform, transform};
 use crate::{Guard, GuardStateError, Verdict, state};
@@ -56,7 +57,8 @@ impl ClipSpikesConfig {
 
 /// Pulls single elements back that are far larger than they used to be.
 ///
-/// Elements that are not finite stay as they are and never enter the moments.
+/// Elements that are not finite stay as they are and never enter the moments. A loop that resets the optimizer's
+/// state calls [`Guard::momentum_reset`], which forgets the moments here too.
 ///
 /// ```
 /// use firebrick_stabilize::{ClipSpikesConfig, SkipNonFiniteConfig};
@@ -86,7 +88,8 @@ impl Transform for ClipSpikes {
             Some(moment) if self.step >= self.config.warm_up => {
                 let bound = (moment.clone() * self.config.theta).sqrt();
                 let spiked = gradient.clone().abs().greater(bound.clone());
-                let spiked = spiked.bool_and(gradient.clone().is_finite());
+                let known = bound.clone().greater_scalar(0.0);
+                let spiked = spiked.bool_and(known).bool_and(gradient.clone().is_finite());
                 gradient.clone().mask_where(spiked, gradient.sign() * bound)
             }
             _ => gradient,
@@ -132,6 +135,10 @@ impl Guard for ClipSpikes {
         transform(model, gradients, self);
         self.step += 1;
         Verdict::Proceed
+    }
+
+    fn momentum_reset(&mut self) {
+        self.reset();
     }
 
     fn state(&self) -> Result<Vec<u8>, GuardStateError> {
@@ -290,6 +297,49 @@ mod tests {
             let after = step([1000.0, 1000.0]);
             assert!((after[0] - 3787.5f32.sqrt()).abs() < 1e-3, "{after:?}");
             assert!((after[1] - 600f32.sqrt()).abs() < 1e-3, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn an_element_that_was_0_so_far_is_not_held_there() {
+        for device in devices() {
+            let model = model(&device);
+            let config = ClipSpikesConfig::new().with_theta(100.0).with_beta_2(0.5).with_warm_up(2);
+            let mut guard = config.init().expect("valid");
+            let mut step = |weight: [f32; 2]| {
+                let mut grads = gradients(&model, &device, &weight, &[1.0]);
+                guard.before_step(&model, &mut grads, 0.0);
+                values(&model, &grads)
+            };
+            for _ in 0..4 {
+                assert_eq!(step([0.0, 0.0]), [0.0, 0.0, 1.0]);
+            }
+            assert_eq!(step([1.0, 0.0]), [1.0, 0.0, 1.0]); // v = 0.5, 0
+            assert_eq!(step([1.0, 5.0]), [1.0, 5.0, 1.0]); // v = 0.75, 12.5
+            let after = step([-1000.0, 1000.0]);
+            assert!((after[0] + 75f32.sqrt()).abs() < 1e-5, "{after:?}");
+            assert!((after[1] - 1250f32.sqrt()).abs() < 1e-4, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn a_momentum_reset_reaches_the_guard_through_a_chain() {
+        for device in devices() {
+            let model = model(&device);
+            let config = ClipSpikesConfig::new().with_theta(100.0).with_beta_2(0.5).with_warm_up(1);
+            let mut guards =
+                ((config.init().expect("valid"),), Some(config.init().expect("valid")));
+            let mut grads = gradients(&model, &device, &[1.0, 2.0], &[1.0]);
+            guards.before_step(&model, &mut grads, 0.0);
+            let id = firebrick_backend::parameters(&model)[0].id;
+            assert!(guards.0.0.moment(id).is_some());
+            guards.momentum_reset();
+            assert!(guards.0.0.moment(id).is_none());
+            assert!(guards.1.as_ref().is_some_and(|guard| guard.moment(id).is_none()));
+            // The warm-up has begun anew too: a step that would have been a spike passes.
+            let mut grads = gradients(&model, &device, &[1e3, 2e3], &[1.0]);
+            guards.before_step(&model, &mut grads, 0.0);
+            assert_eq!(values(&model, &grads), [1e3, 2e3, 1.0]);
         }
     }
 

@@ -14,8 +14,8 @@
 //! Lightning's spike detector compares with the mean of ten losses and takes the spike into it. Here median and
 //! MAD are of accepted losses only, and the logarithm makes the rule the same at every level of the loss.
 
-use crate::guard::remembers;
-use crate::{Guard, Verdict};
+use crate::guard::{alone, remembers};
+use crate::{Guard, Measured, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -165,16 +165,30 @@ impl LossSpike {
     }
 }
 
+/// The median of at least one value; reorders them.
 fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+    let (count, half) = (values.len(), values.len() / 2);
+    let (below, middle, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    let largest = below.iter().copied().max_by(f64::total_cmp);
+    match largest {
+        Some(largest) if count.is_multiple_of(2) => f64::midpoint(largest, *middle),
+        _ => *middle,
+    }
 }
 
 impl Guard for LossSpike {
     remembers!(LossSpike);
 
-    fn before_step<M: Module>(&mut self, _: &M, _: &mut GradientsParams, loss: f64) -> Verdict {
+    alone!();
+
+    // It leaves the gradients alone: what was measured of them stays true.
+    fn before_step_sharing<M: Module>(
+        &mut self,
+        _: &M,
+        _: &mut GradientsParams,
+        loss: f64,
+        _: &mut Measured,
+    ) -> Verdict {
         self.judge(loss)
     }
 

@@ -127,6 +127,11 @@ impl Taps {
         self.seen.push(Seen { name, bounded, found });
     }
 
+    /// How many tensors were looked at.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Reads everything in one transfer, in the order in which it was seen.
     #[must_use]
     pub fn read(self) -> Vec<Tap> {

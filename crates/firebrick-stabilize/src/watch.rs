@@ -12,7 +12,8 @@ use firebrick_core::Record;
 
 /// Looks at the hidden values of a forward pass, and after `backward` at their errors.
 ///
-/// Costs what [`Taps`] cost, twice, and an addition for each value that is looked at.
+/// Costs the passes that [`Taps`] cost, twice, and an addition for each value that is looked at; the numbers of values
+/// and errors come from a device in one read.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, activation::relu};
@@ -99,11 +100,14 @@ impl Watch {
     /// Of a pass on a device without autodiff there are no errors.
     #[must_use]
     pub fn read(self, gradients: &Gradients) -> (Vec<Tap>, Vec<Tap>) {
-        let mut errors = Taps::default();
-        for leaf in self.leaves {
-            leaf(gradients, &mut errors);
+        let Self { mut taps, leaves } = self;
+        let values = taps.count();
+        for leaf in leaves {
+            leaf(gradients, &mut taps);
         }
-        (self.taps.read(), errors.read())
+        let mut values_and_errors = taps.read();
+        let errors = values_and_errors.split_off(values);
+        (values_and_errors, errors)
     }
 
     /// Writes what [`record_taps`] writes of the values, and `error_rms/<name>` and `error_slope` of the errors.
@@ -125,9 +129,11 @@ impl Watch {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::read::READS;
     use crate::{Scheme, initialize};
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::DType;
     use burn::tensor::activation::relu;
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
@@ -158,6 +164,29 @@ mod tests {
             assert!(up.is_some_and(|slope| (slope - expected).abs() < 0.1), "{up:?}");
             assert!(back.is_some_and(|slope| (slope + expected).abs() < 0.25), "{back:?}");
             assert_eq!(layers.num_params(), depth * width * width);
+        }
+    }
+
+    #[test]
+    fn values_and_errors_come_in_one_read() {
+        for device in devices() {
+            // No host path knows f64, so that every back-end is read like a device.
+            if !device.supports_dtype(DType::F64) {
+                continue;
+            }
+            let rows = [[1.0f32, -2.0], [3.0, -4.0]];
+            let hidden = Tensor::<2>::from_data(rows, (&device.autodiff(), DType::F64));
+            let mut watch = Watch::default();
+            let hidden = watch.see("first", hidden.require_grad());
+            let gradients = watch.see("second", hidden * 2.0).sum().backward();
+            let start = READS.get();
+            let (values, errors) = watch.read(&gradients);
+            assert_eq!(READS.get() - start, 1);
+            let sizes = |taps: &[Tap]| taps.iter().map(|tap| tap.rms).collect::<Vec<f64>>();
+            for (size, expected) in sizes(&values).iter().zip([7.5f64.sqrt(), 30f64.sqrt()]) {
+                assert!((size - expected).abs() < 1e-5, "{size} {expected}");
+            }
+            assert_eq!(sizes(&errors), [2.0, 1.0]);
         }
     }
 
