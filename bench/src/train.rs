@@ -174,11 +174,19 @@ pub(crate) fn run(bench: &mut Harness) -> Result<(), BenchError> {
     row!("fit, clipped", fused, (skip.clone(), clip.clone()), config);
     for every in [1, 10] {
         let monitor = || MonitorConfig::new().with_every(every).init();
-        let monitor = || (monitor().ok(), skip.clone(), spike.clone(), clip.clone());
+        let monitor = || (monitor().ok(), skip.clone(), spike.clone());
         let config = config.clone().with_record_every(every).with_watch_every(every as u64);
         let name = format!("all monitors, every {every}");
         row!(name.as_str(), fused, monitor(), config);
     }
+    // What each costs alone at every step.
+    row!("spike detection", fused, (skip.clone(), spike.clone()), config);
+    let monitor = MonitorConfig::new().with_every(1);
+    row!("gradients and updates, every 1", fused, (monitor.init().ok(), skip.clone()), config);
+    let watched = config.clone().with_watch_every(1);
+    row!("activations and errors, every 1", fused, skip.clone(), watched);
+    let recorded = config.clone().with_record_every(1);
+    row!("a record, every 1", fused, skip.clone(), recorded);
     bench.note("the small MLP 64-128-64-10, batches of 64; a row's ratio is what Fit costs over the loop by hand");
     Ok(())
 }

@@ -43,7 +43,8 @@ pub struct SwaConfig {
     #[config(default = 1)]
     pub every: u64,
     /// Over how many training batches the running statistics of batch norm are measured anew before the average is
-    /// judged; 0 keeps those of the last step. burn's momentum of 0.1 forgets the old ones in about 100.
+    /// judged; 0 keeps those of the last step. They come out as the statistics over all these batches together, of
+    /// which those of another size than the first are left out; 100 to 200 are enough.
     #[config(default = 100)]
     pub recalibration: usize,
 }

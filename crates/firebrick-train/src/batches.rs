@@ -4,7 +4,7 @@
 //! an epoch depends on what came before. Here epoch `e` of seed `s` has one order, whoever asks and whenever,
 //! which is what an exact resume needs.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use firebrick_core::{ConfigError, Seed, check};
 
 /// A source of training batches.
@@ -71,6 +71,15 @@ impl<const D: usize> Labelled<D> {
         let targets = self.targets.clone();
         let targets = if targets.device().is_autodiff() { targets.inner() } else { targets };
         Self { inputs, targets }
+    }
+
+    /// The same samples on `device`; on an autodiff device where they were on one.
+    #[must_use]
+    pub fn to_device(&self, device: &Device) -> Self {
+        Self {
+            inputs: self.inputs.clone().to_device(device),
+            targets: self.targets.clone().to_device(device),
+        }
     }
 
     /// The samples with these row numbers, in this order.

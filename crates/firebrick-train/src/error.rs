@@ -5,6 +5,7 @@ use burn::tensor::TensorReadError;
 use firebrick_core::ConfigError;
 use firebrick_optim::OptimError;
 use firebrick_regularize::RegularizeError;
+use firebrick_stabilize::StabilizeError;
 
 /// Why a training cannot start or go on.
 ///
@@ -70,6 +71,12 @@ pub enum TrainError {
     /// A constraint does not fit the model.
     #[error(transparent)]
     Regularize(#[from] RegularizeError),
+    /// Several devices are given, and the model does not say how a batch comes to one.
+    #[error("a batch cannot be placed on a device: write `Learn::place` to train on several")]
+    NotPlaced,
+    /// The running statistics of an averaged model cannot be measured.
+    #[error(transparent)]
+    Stabilize(#[from] StabilizeError),
     /// The history cannot be written.
     #[error("the history cannot be written: {0}")]
     History(#[from] std::io::Error),

@@ -3,11 +3,15 @@
 use crate::event::{Event, Flow};
 use crate::{Averaging, CheckpointConfig, EarlyStoppingConfig, Optimize, RollbackConfig};
 use burn::config::Config;
+use burn::tensor::Device;
 use firebrick_core::ConfigError;
 use firebrick_optim::schedule::Schedule;
+use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
 use firebrick_regularize::{DropSchedule, MaskSource, Penalty, Projection};
 use firebrick_stabilize::{Guard, MomentumReset, NoiseScale, SkipNonFinite, SkipNonFiniteConfig};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -89,6 +93,9 @@ pub(crate) struct Settings {
     pub(crate) config: FitConfig,
     pub(crate) rate: Rate,
     pub(crate) sink: Option<Box<dyn Write + Send>>,
+    pub(crate) history_file: Option<PathBuf>,
+    /// The same file, open while the training runs.
+    pub(crate) history_open: Option<BufWriter<File>>,
     pub(crate) interrupt: Arc<AtomicBool>,
     pub(crate) observers: Vec<Observer>,
     pub(crate) masks: Vec<MaskSource>,
@@ -98,6 +105,9 @@ pub(crate) struct Settings {
     pub(crate) drop_schedules: Vec<(MaskSource, DropSchedule)>,
     pub(crate) momentum_reset: Option<MomentumReset>,
     pub(crate) noise_scale: Option<NoiseScale>,
+    pub(crate) sharpness: Option<SamConfig>,
+    pub(crate) lookahead: Option<LookaheadConfig>,
+    pub(crate) devices: Option<Vec<Device>>,
 }
 
 /// A training that is set up: optimizer, schedule, guards, penalty, constraint.
@@ -139,6 +149,8 @@ impl<O: Optimize> Fit<O> {
             config,
             rate: Rate::Closure(Box::new(|_| 1e-3)),
             sink: None,
+            history_file: None,
+            history_open: None,
             interrupt: Arc::default(),
             observers: Vec::new(),
             masks: Vec::new(),
@@ -148,6 +160,9 @@ impl<O: Optimize> Fit<O> {
             drop_schedules: Vec::new(),
             momentum_reset: None,
             noise_scale: None,
+            sharpness: None,
+            lookahead: None,
+            devices: None,
         };
         let guards = SkipNonFiniteConfig::new().init().ok();
         Self { settings, optimizer, guards, penalty: (), constraint: (), fresh: None }
@@ -219,7 +234,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     }
 
     /// Starts the optimizer's state anew every so many steps, and the rate up to its value again after each: the part
-    /// of SPAM that no guard can do.
+    /// of SPAM that no guard can do. The guards are told before they see the gradients of such a step.
     #[must_use]
     pub fn momentum_reset(mut self, reset: MomentumReset) -> Self {
         self.settings.momentum_reset = Some(reset);
@@ -234,10 +249,95 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         self
     }
 
-    /// Writes each record of the history to `sink` as a JSON line at once; a resumed training writes what is new.
+    /// Steps with the gradients where the loss is worst nearby: SAM, ASAM or GSAM, at twice the cost of a step.
+    ///
+    /// The batches of a step are read a second time, so the source must give an epoch the same each time. Over
+    /// several batches the way up is that of all of them together. Loss, penalty, noise scale and what is watched are
+    /// those of the first pass, and so are the running statistics of batch norm; masks are drawn anew for the second,
+    /// whose gradients the guards see.
+    ///
+    /// ```
+    /// use firebrick_optim::{SgdConfig, wrapper::SamConfig};
+    /// use firebrick_train::{Fit, FitConfig};
+    ///
+    /// let fit = Fit::new(FitConfig::new(10), SgdConfig::new().with_momentum(0.9).fused()?)
+    ///     .sharpness(SamConfig::new().with_rho(0.1));
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn sharpness(mut self, config: SamConfig) -> Self {
+        self.settings.sharpness = Some(config);
+        self
+    }
+
+    /// Pulls the weights part of the way back every few steps. The slow weights are what is judged and given back,
+    /// unless there is an average; a constraint is put on the trained weights after the pull, and on the slow ones
+    /// where they are judged.
+    ///
+    /// Not with an optimizer that evaluates a point of its own (Schedule-Free, ASGD), which the slow weights would
+    /// hide.
+    ///
+    /// ```
+    /// use firebrick_optim::{AdamWConfig, wrapper::LookaheadConfig};
+    /// use firebrick_train::{Fit, FitConfig};
+    ///
+    /// let fit = Fit::new(FitConfig::new(10), AdamWConfig::new().fused()?)
+    ///     .lookahead(LookaheadConfig::new().with_every(6));
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn lookahead(mut self, config: LookaheadConfig) -> Self {
+        self.settings.lookahead = Some(config);
+        self
+    }
+
+    /// Trains on several devices of this process: each step takes `accumulation` batches a device, batch `k` goes to
+    /// device `k` modulo their number, and the gradients meet on the first, their mean weighted by samples.
+    ///
+    /// The model lives on the first device and is judged there; the others get a copy of it before each step. Running
+    /// statistics are those of the first device's batches, as in torch's `DataParallel`. The model must say how a
+    /// batch comes to a device: [`Learn::place`](crate::Learn::place). Apart from running statistics the steps are
+    /// those of as many batches accumulated on one device. Not with gradient checkpointing, which the copies lose.
+    ///
+    /// burn's own distributed training cannot stand behind it, as of burn 0.22.1: its collectives are there on CUDA
+    /// and remote devices alone; its workers each step through a shard of their own, and where the shards differ by a
+    /// batch, the one with the remainder waits for the others for ever; and `fork` moves the running statistics that
+    /// the workers' models share.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use firebrick_optim::AdamWConfig;
+    /// use firebrick_train::{Fit, FitConfig};
+    ///
+    /// let device = Device::flex().autodiff(); // or one for each card
+    /// let fit = Fit::new(FitConfig::new(10), AdamWConfig::new().fused()?)
+    ///     .devices(vec![device.clone(), device]);
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn devices(mut self, devices: Vec<Device>) -> Self {
+        self.settings.devices = Some(devices);
+        self
+    }
+
+    /// Writes each record of the history to `sink` as a JSON line at once; a resumed training writes what is new, so
+    /// that what a killed one wrote after its last checkpoint comes twice. [`history_file`](Self::history_file) has
+    /// each record once.
     #[must_use]
     pub fn history_to(mut self, sink: impl Write + Send + 'static) -> Self {
         self.settings.sink = Some(Box::new(sink));
+        self
+    }
+
+    /// Writes each record of the history to the file at `path` as a JSON line at once. The file is begun anew when the
+    /// training starts or is resumed, with the records of the checkpoint it goes on from: in the end it is the file of
+    /// a training that was never interrupted.
+    #[must_use]
+    pub fn history_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.history_file = Some(path.into());
         self
     }
 
@@ -294,10 +394,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// flex, to the last bit, what it would have given without.
     ///
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
-    /// the average, the best model so far, the state of early stopping and of the guards, the positions of mask sources
-    /// and the history. To resume, set the training up as before, with a new model from the same code; only `max_epochs`, `max_steps`
-    /// and `progress` may differ. What a closure, a penalty or an observer remembers is not in it, nor are the masks of
-    /// burn's own `Dropout`, which come from a generator of the process.
+    /// the average, lookahead's slow weights, the best model so far, the state of early stopping and of the guards, the
+    /// positions of mask sources and the history. To resume, set the training up as before, with a new model from the
+    /// same code; only `max_epochs`, `max_steps` and `progress` may differ. What a closure, a penalty or an observer
+    /// remembers is not in it, nor are the masks of burn's own `Dropout`, which come from a generator of the process,
+    /// nor the snapshots of a rollback: what goes back after a resume goes back no further than to it.
     ///
     /// ```
     /// # use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}};
@@ -355,10 +456,11 @@ mod tests {
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use firebrick_core::Seed;
+    use firebrick_optim::wrapper::SamForm;
     use firebrick_optim::{AdamWConfig, FusedOptimizer};
     use firebrick_regularize::{MaxNormConfig, ProximalL1Config};
     use firebrick_stabilize::{
-        LossScaleConfig, MomentumResetConfig, NoiseScaleConfig, SaddleEscapeConfig,
+        LossScaleConfig, MomentumResetConfig, NoiseScaleConfig, SaddleEscapeConfig, Verdict,
     };
     use std::sync::Mutex;
 
@@ -450,6 +552,89 @@ mod tests {
     }
 
     #[test]
+    fn the_guards_hear_of_a_momentum_reset_before_its_step() {
+        use burn::module::Module;
+        /// Notes after how many steps it is told, and counts the steps.
+        struct Heard(Arc<Mutex<Vec<u64>>>, u64);
+        impl Guard for Heard {
+            fn before_step<M: Module>(
+                &mut self,
+                _: &M,
+                _: &mut GradientsParams,
+                _: f64,
+            ) -> Verdict {
+                self.1 += 1;
+                Verdict::Proceed
+            }
+            fn momentum_reset(&mut self) {
+                self.0.lock().expect("one thread").push(self.1);
+            }
+        }
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let reset = MomentumResetConfig::new().with_interval(5).with_warm_up(3);
+        Fit::new(config(3), adamw())
+            .guards(Heard(told.clone(), 0))
+            .momentum_reset(reset.init().expect("valid"))
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(*told.lock().expect("over"), [5, 10, 15]);
+    }
+
+    #[test]
+    fn sharpness_is_the_loop_by_hand() {
+        let data = data(&device(), 1.0);
+        let plain = SamConfig::new().with_rho(0.3);
+        let adaptive = plain.clone().with_form(SamForm::Adaptive { eta: 0.01 });
+        let surrogate = plain.clone().with_alpha(0.4);
+        let mut seen = vec![weights(&by_hand(|_| 0.1, |_, _| (), |model, _| model))];
+        for sharpness in [plain, adaptive, surrogate] {
+            let sam = sharpness.init().expect("valid");
+            let (mut model, mut optimizer) = (net(&device()), adamw());
+            for batch in (1..=3).flat_map(|epoch| Batches::epoch(&data, epoch)) {
+                let loss = model.loss(batch.clone());
+                let gradients = GradientsParams::from_grads(loss.backward(), &model);
+                let (up, snapshot) = sam.up(model, gradients);
+                let gradients = GradientsParams::from_grads(up.loss(batch).backward(), &up);
+                let (down, gradients) = sam.down(up, gradients, snapshot);
+                model = optimizer.step(0.1, down, gradients);
+            }
+            let fitted = Fit::new(config(3), adamw())
+                .rate(|_| 0.1)
+                .sharpness(sharpness)
+                .run(net(&device()), &data, None)
+                .expect("trains");
+            assert_eq!(weights(&fitted.model), weights(&model));
+            assert!(!seen.contains(&weights(&model)), "each form takes a way of its own");
+            seen.push(weights(&model));
+        }
+    }
+
+    #[test]
+    fn lookahead_is_the_loop_by_hand_and_its_slow_weights_are_given_back() {
+        let config_of = |alpha| LookaheadConfig::new().with_every(4).with_alpha(alpha);
+        let data = data(&device(), 1.0);
+        let (mut model, mut optimizer) = (net(&device()), adamw());
+        let mut lookahead = config_of(0.5).init(&model).expect("valid");
+        for batch in (1..=3).flat_map(|epoch| Batches::epoch(&data, epoch)) {
+            let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+            model = lookahead.after_step(optimizer.step(0.1, model, gradients));
+        }
+        let run = |alpha| {
+            Fit::new(config(3), adamw()).rate(|_| 0.1).lookahead(config_of(alpha)).run(
+                net(&device()),
+                &data,
+                None,
+            )
+        };
+        let fitted = run(0.5).expect("trains");
+        // Two steps after the last pull the slow weights are elsewhere.
+        assert_eq!(weights(&fitted.model), weights(&lookahead.slow(&model)));
+        assert_ne!(weights(&fitted.model), weights(&model));
+        let error = run(1.5).expect_err("beyond the way").to_string();
+        assert_eq!(error, "`alpha` must be in [0, 1], got 1.5");
+    }
+
+    #[test]
     fn a_scaled_loss_gives_the_same_steps() {
         // A power of two changes no bit on the way there and back.
         let scale = LossScaleConfig::new().with_interval(4).init().expect("valid");
@@ -535,6 +720,22 @@ mod tests {
             .expect("trains");
         assert_eq!(fitted.history.last("saddle_kicks"), Some(1.0));
         assert_ne!(weights(&fitted.model), weights(&net(&device())));
+    }
+
+    #[test]
+    fn a_kick_stays_within_the_constraint() {
+        let escape = SaddleEscapeConfig::new(1e9, 50.0).with_wait(100).init().expect("valid");
+        let fitted = Fit::new(config(1).with_max_steps(Some(1)), adamw())
+            .rate(|_| 0.0)
+            .guards((escape,))
+            .constrain(MaxNormConfig::new().with_max(0.3).init().expect("valid"))
+            .run(net(&device()), &data(&device(), 1.0), None)
+            .expect("trains");
+        assert_eq!(fitted.history.last("saddle_kicks"), Some(1.0));
+        let norms = fitted.model.layer.weight.val().square().sum_dim(0).sqrt();
+        let norms: Vec<f32> = norms.try_to_vec_as().expect("reads");
+        assert!(norms.iter().all(|&norm| norm < 0.3 + 1e-6), "{norms:?}");
+        assert!(norms.iter().any(|&norm| norm > 0.29), "the kick was far longer: {norms:?}");
     }
 
     #[test]

@@ -18,6 +18,11 @@ type OnStop = Box<dyn Fn(Verdict) + Send>;
 /// rollback counts as a skipped step, for the Learner cannot go back, and [`Verdict::Stop`] calls
 /// [`on_stop`](Self::on_stop), from which burn's `Interrupter` ends the run.
 ///
+/// Where the Learner accumulates the gradients of several batches, or adds up those of several devices, the guards
+/// get the mean of the losses since the last step: one that is broken breaks it, one that spikes raises it.
+///
+/// Not for burn's `ddp`: its workers step a copy of the model each, and would all meet in the one set of guards.
+///
 /// ```
 /// use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 /// use burn::module::Module;
@@ -49,10 +54,25 @@ pub struct Guarded<G> {
 
 struct Shared<G> {
     guards: G,
-    loss: f64,
+    /// The losses since the last step: their sum and number.
+    losses: (f64, u64),
     skipped: u64,
     stopped: bool,
     on_stop: Option<OnStop>,
+}
+
+impl<G> Shared<G> {
+    fn note(&mut self, loss: f64) {
+        self.losses = (self.losses.0 + loss, self.losses.1 + 1);
+    }
+
+    /// The mean of the losses since the last step, which are forgotten; 0 where nobody told one.
+    fn take_loss(&mut self) -> f64 {
+        match std::mem::take(&mut self.losses) {
+            (_, 0) => 0.0,
+            (sum, count) => sum / count as f64,
+        }
+    }
 }
 
 impl<G> Clone for Guarded<G> {
@@ -76,7 +96,7 @@ impl<G> Guarded<G> {
 impl<G: Guard> Guarded<G> {
     /// Carries these guards.
     pub fn new(guards: G) -> Self {
-        let shared = Shared { guards, loss: 0.0, skipped: 0, stopped: false, on_stop: None };
+        let shared = Shared { guards, losses: (0.0, 0), skipped: 0, stopped: false, on_stop: None };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -87,21 +107,21 @@ impl<G: Guard> Guarded<G> {
         self
     }
 
-    /// Tells the guards the loss of the coming step, from `TrainStep::step`; where nobody does, they judge by the
-    /// gradients alone.
+    /// Tells the guards the loss of a batch of the coming step, from `TrainStep::step`; where nobody does, they judge
+    /// by the gradients alone.
     pub fn note_loss(&self, loss: f64) {
-        self.lock().loss = loss;
+        self.lock().note(loss);
     }
 
-    /// Tells the guards the loss of the coming step and gives back what is to be differentiated: the loss, multiplied
-    /// where a guard scales it.
+    /// Tells the guards the loss of a batch of the coming step and gives back what is to be differentiated: the loss,
+    /// multiplied where a guard scales it.
     ///
     /// A loss that cannot be read counts as broken.
     #[must_use = "the gradients must be those of what is given back"]
     pub fn before_backward(&self, loss: Tensor<1>) -> Tensor<1> {
         let value = loss.clone().inner().try_into_scalar::<f64>().unwrap_or(f64::NAN);
         let mut shared = self.lock();
-        shared.loss = value;
+        shared.note(value);
         match shared.guards.loss_factor() {
             1.0 => loss,
             factor => loss.mul_scalar(factor),
@@ -117,7 +137,7 @@ impl<G: Guard> Guarded<G> {
         mut gradients: GradientsParams,
     ) -> M {
         let mut shared = self.lock();
-        let loss = std::mem::replace(&mut shared.loss, 0.0);
+        let loss = shared.take_loss();
         let verdict = shared.guards.before_step(&model, &mut gradients, loss);
         if verdict == Verdict::Proceed {
             let model = shared.guards.revise(optimizer.step(rate, model, gradients));
@@ -240,6 +260,47 @@ mod tests {
         let grads = gradients(&left, 1.0);
         let same = guarded.optimize(left, &mut optimizer, rate(), grads);
         assert_eq!(weights(&same), weights(&model));
+    }
+
+    #[test]
+    fn the_guards_get_the_mean_of_the_losses_of_a_step() {
+        /// Writes down what it is told.
+        struct Told(Arc<Mutex<Vec<f64>>>);
+        impl Guard for Told {
+            fn before_step<M: Module>(
+                &mut self,
+                _: &M,
+                _: &mut GradientsParams,
+                loss: f64,
+            ) -> Verdict {
+                self.0.lock().expect("one thread").push(loss);
+                Verdict::Skip
+            }
+        }
+        let device = Device::flex().autodiff();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let guarded = Guarded::new(Told(told.clone()));
+        let mut model = net(&device);
+        let mut optimizer = SgdConfig::new().init();
+        // A broken batch and one that spikes come before a good one; the last step is told nothing.
+        for losses in [[f64::NAN, 1.0].as_slice(), &[99.0, 1.0, 2.0], &[0.1], &[]] {
+            for &loss in losses {
+                guarded.note_loss(loss);
+            }
+            let grads = gradients(&model, 1.0);
+            model = guarded.optimize(model, &mut optimizer, rate(), grads);
+        }
+        // Both ways of telling count.
+        let loss = model.loss(data(&device, 1.0).epoch(1).next().expect("there is one"));
+        let value = loss.clone().inner().try_into_scalar::<f64>().expect("reads");
+        guarded.note_loss(value + 2.0);
+        let _ = guarded.before_backward(loss);
+        let grads = gradients(&model, 1.0);
+        let _ = guarded.optimize(model, &mut optimizer, rate(), grads);
+        let told = told.lock().expect("one thread").clone();
+        assert!(told[0].is_nan());
+        assert_eq!(told[1..4], [34.0, 0.1, 0.0]);
+        assert!((told[4] - value - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use crate::event::Event;
 use crate::running::Run;
-use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, TrainError};
+use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, SourceError, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
 use firebrick_core::{Record, names};
 use firebrick_regularize::{MaskSource, Penalty, Projection};
-use firebrick_stabilize::Guard;
+use firebrick_stabilize::{Guard, StabilizeError, recalibrate};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// What a training reads: its samples, and those it is judged on.
 pub(crate) struct Data<'a, S> {
@@ -21,9 +23,14 @@ pub(crate) struct Judged<M> {
     pub(crate) model: M,
     pub(crate) epoch: usize,
     pub(crate) step: u64,
+    /// [`Run::passes`] at the judgement: the model has changed since where it differs, be it in its statistics alone.
+    pub(crate) passes: u64,
     pub(crate) train: Option<Score>,
     pub(crate) validation: Option<Score>,
 }
+
+/// A batch that is used once, or the first one, which is read anew each time: batches need not be clonable.
+type Turn<B> = Option<Rc<Cell<Option<B>>>>;
 
 /// The measures of one judgement.
 pub(crate) struct Numbers {
@@ -47,9 +54,18 @@ pub(crate) fn total<M: Learn<Batch = S::Batch>, S: Source>(
     data: &S,
 ) -> Result<Measures, TrainError> {
     let mut sum = Measures::default();
+    #[cfg(feature = "metrics")]
+    let mut meters = crate::Meters::default();
     for batch in data.read_whole() {
-        sum = sum + model.measure(batch.map_err(TrainError::Data)?)?;
+        let batch = batch.map_err(TrainError::Data)?;
+        #[cfg(feature = "metrics")]
+        let measures = model.meter(batch, &mut meters)?;
+        #[cfg(not(feature = "metrics"))]
+        let measures = model.measure(batch)?;
+        sum = sum + measures;
     }
+    #[cfg(feature = "metrics")]
+    sum.whole.append(&mut meters.values()?);
     Ok(sum)
 }
 
@@ -77,12 +93,13 @@ pub(crate) fn finite<M: Module>(model: &M) -> Result<bool, TrainError> {
 }
 
 impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
-    /// The model that is judged, in evaluation mode: the average where there is one.
+    /// The model that is judged, in evaluation mode: the average where there is one, else the slow weights of
+    /// lookahead, else the point that the optimizer evaluates.
     pub(crate) fn evaluated<M, S>(
         &self,
         model: &M,
         data: &Data<'_, S>,
-        run: &Run<M>,
+        run: &mut Run<M>,
     ) -> Result<M, TrainError>
     where
         M: Learn<Batch = S::Batch>,
@@ -90,6 +107,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     {
         // An evaluation copy has running statistics of its own, which a clone would share.
         let Some(average) = run.average.as_ref().filter(|average| average.counts()) else {
+            let model = match &mut run.lookahead {
+                // The slow weights followed the trained ones before the constraint.
+                Some(lookahead) => self.constraint.project(lookahead.slow(model), 0.0)?,
+                None => self.optimizer.evaluation(model),
+            };
             return Ok(model.valid());
         };
         let batches = average.recalibration();
@@ -97,20 +119,68 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             return Ok(average.model.valid());
         }
         let positions = self.positions();
-        let model = average.model.valid().train();
-        let mut left = batches;
-        for epoch in run.epoch.. {
-            let before = left;
-            for batch in data.train.read(epoch, 0).take(left) {
-                let _ = model.loss(batch.map_err(TrainError::Data)?.0);
-                left -= 1;
+        let measured = self.recalibrated(&average.model, batches, data.train, run.epoch);
+        self.seek(&positions);
+        measured
+    }
+
+    /// `model` with running statistics over training batches from `epoch` on.
+    fn recalibrated<M, S>(
+        &self,
+        model: &M,
+        batches: usize,
+        train: &S,
+        epoch: usize,
+    ) -> Result<M, TrainError>
+    where
+        M: Learn<Batch = S::Batch>,
+        S: Source,
+    {
+        let positions = self.positions();
+        let failed: RefCell<Option<SourceError>> = RefCell::new(None);
+        let epochs = epoch..epoch.saturating_add(batches);
+        let mut read = epochs.flat_map(|epoch| train.read(epoch, 0));
+        let size = match read.next() {
+            Some(first) => first.map_err(TrainError::Data)?.1,
+            None => return Ok(model.valid()),
+        };
+        // Every batch counts alike, so those of another size are left out.
+        let others = read
+            .map_while(|batch| batch.map_err(|error| failed.replace(Some(error))).ok())
+            .filter(|(_, samples)| *samples == size)
+            .map(|(batch, _)| Some(Rc::new(Cell::new(Some(batch)))))
+            .take(batches - 1);
+        let turns = std::iter::once(None).chain(others);
+        let forward = |model: &M, turn: Turn<M::Batch>| {
+            let batch = match turn {
+                Some(batch) => batch.take(),
+                None => {
+                    // It is asked for several times, and must meet the same masks each time.
+                    self.seek(&positions);
+                    let first = train.read(epoch, 0).next();
+                    first.and_then(|first| match first {
+                        Ok((batch, _)) => Some(batch),
+                        Err(error) => {
+                            failed.replace(Some(error));
+                            None
+                        }
+                    })
+                }
+            };
+            if let Some(batch) = batch {
+                let _ = model.loss(batch);
             }
-            if left == 0 || left == before {
-                break;
-            }
+        };
+        let measured = recalibrate(model, turns, forward);
+        if let Some(error) = failed.take() {
+            return Err(TrainError::Data(error));
         }
-        self.seek(positions);
-        Ok(model.valid())
+        match measured {
+            Ok(model) => Ok(model),
+            // Weights that broke are for the judgement to find.
+            Err(StabilizeError::NotFinite { .. }) => Ok(model.valid()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Where the mask sources stand.
@@ -118,9 +188,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         self.settings.masks.iter().map(MaskSource::position).collect()
     }
 
-    fn seek(&self, positions: Vec<u64>) {
+    fn seek(&self, positions: &[u64]) {
         for (masks, position) in self.settings.masks.iter().zip(positions) {
-            masks.seek(position);
+            masks.seek(*position);
         }
     }
 
@@ -159,6 +229,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             {
                 add(format!("{prefix}_{name}"), measures.mean(name).unwrap_or(f64::NAN));
             }
+            for (name, value) in measures.iter().flat_map(|all| &all.whole) {
+                add(format!("{prefix}_{name}"), *value);
+            }
         }
         if !run.penalties.is_empty() {
             add(names::PENALTY.into(), mean(&run.penalties));
@@ -180,6 +253,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                 model,
                 epoch: run.epoch,
                 step: run.step,
+                passes: run.passes,
                 train: train.map(|measures| measures.score),
                 validation: validation.map(|measures| measures.score),
             });

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor, TensorReadError};
+use burn::tensor::{Device, Int, Tensor, TensorReadError};
 use firebrick_stabilize::Watch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +29,38 @@ pub trait Learn: Module {
     /// When the device fails to answer.
     fn measure(&self, batch: Self::Batch) -> Result<Measures, TensorReadError> {
         Ok(Measures::new(self.score(batch)?))
+    }
+
+    /// The measures, with the batch shown to burn-train's metrics on the way; [`measure`](Self::measure) alone unless
+    /// written. What [`Fit`](crate::Fit) judges by.
+    ///
+    /// ```text
+    /// meters.see("auroc", AurocMetric::binary, &ConfusionStatsInput::new(scores, positive))?;
+    /// ```
+    ///
+    /// # Errors
+    /// When the device fails to answer, or a metric is used wrongly.
+    #[cfg(feature = "metrics")]
+    fn meter(
+        &self,
+        batch: Self::Batch,
+        meters: &mut crate::Meters,
+    ) -> Result<Measures, crate::TrainError> {
+        let _ = meters;
+        Ok(self.measure(batch)?)
+    }
+
+    /// The batch on `device`, for [`Fit::devices`](crate::Fit::devices); `None`, the default, where the model cannot
+    /// say how.
+    ///
+    /// ```text
+    /// fn place(&self, batch: Labelled<2>, device: &Device) -> Option<Labelled<2>> {
+    ///     Some(batch.to_device(device))
+    /// }
+    /// ```
+    fn place(&self, batch: Self::Batch, device: &Device) -> Option<Self::Batch> {
+        let _ = (batch, device);
+        None
     }
 
     /// The [`loss`](Self::loss), with the hidden values shown to `watch` on the way; shows nothing unless written.
@@ -64,13 +96,15 @@ pub struct Measures {
     pub score: Score,
     /// Sums over the samples by name.
     pub sums: BTreeMap<String, f64>,
+    /// Values that are no means over the samples, by name.
+    pub(crate) whole: BTreeMap<String, f64>,
 }
 
 impl Measures {
     /// Loss and error alone.
     #[must_use]
     pub fn new(score: Score) -> Self {
-        Self { score, sums: BTreeMap::new() }
+        Self { score, ..Self::default() }
     }
 
     /// Adds a measure: its sum over the samples of the score.
@@ -115,7 +149,8 @@ pub struct Score {
 impl Score {
     /// The score of class logits, `[samples, classes]`, under cross-entropy.
     ///
-    /// Predicted is the class of the largest logit; a row with a NaN counts as misclassified.
+    /// Predicted is the class of the largest logit. A row with a NaN makes both sums NaN: a model that broke is not one
+    /// that errs a little more.
     ///
     /// # Errors
     /// When the device fails to answer.

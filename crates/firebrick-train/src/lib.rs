@@ -11,9 +11,13 @@ mod event;
 mod fit;
 mod fitted;
 mod guarded;
+mod history_file;
 mod indexed;
 mod judge;
 mod learn;
+mod lookahead;
+#[cfg(feature = "metrics")]
+mod meters;
 mod optimize;
 mod pretrain;
 mod progress;
@@ -38,6 +42,8 @@ pub use fitted::{Fitted, Outcome, Resumed};
 pub use guarded::Guarded;
 pub use indexed::IndexedBatches;
 pub use learn::{Learn, Measures, Score};
+#[cfg(feature = "metrics")]
+pub use meters::Meters;
 pub use optimize::{Optimize, OptimizerStateError};
 pub use pretrain::{
     DenoiseConfig, FreeEnergy, LayerFit, Pretrained, Pretraining, RbmConfig, Reconstruction,

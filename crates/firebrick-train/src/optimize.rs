@@ -25,7 +25,7 @@ impl OptimizerStateError {
 ///
 /// Implemented for burn's `ModuleOptimizer`, and so for every optimizer of burn and of firebrick, and for
 /// firebrick's `FusedOptimizer`, which steps all parameters in one pass. A clone is a snapshot: what the original
-/// does afterwards leaves it as it is.
+/// does afterwards leaves it as it is. burn's cannot tell an averaged point: take Schedule-Free and ASGD `fused`.
 pub trait Optimize: Clone {
     /// One step of `model` with its `gradients` at learning rate `lr`.
     fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams) -> M;
@@ -42,6 +42,15 @@ pub trait Optimize: Clone {
     /// # Errors
     /// When the bytes are no such state, or that of another kind of optimizer. Nothing is changed then.
     fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), OptimizerStateError>;
+
+    /// The model to judge and to give back: `model` itself, but for rules that train one point and evaluate another
+    /// (Schedule-Free, ASGD), whose averaged point it is. `model` goes on training.
+    ///
+    /// Running statistics of batch norm are those of the trained point.
+    #[must_use]
+    fn evaluation<M: Module>(&self, model: &M) -> M {
+        model.clone()
+    }
 }
 
 impl Optimize for ModuleOptimizer {
@@ -84,5 +93,50 @@ impl Optimize for FusedOptimizer {
         let bytes = Bytes::from_bytes_vec(state.to_vec());
         *self = self.clone().from_bytes(bytes, model).map_err(OptimizerStateError::new)?;
         Ok(())
+    }
+
+    fn evaluation<M: Module>(&self, model: &M) -> M {
+        FusedOptimizer::evaluation(self, model)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::{config, data, net, weights};
+    use crate::{Batches, Fit, Learn, Score};
+    use burn::optim::SgdConfig;
+    use burn::tensor::Device;
+    use firebrick_core::names;
+    use firebrick_optim::{AsgdConfig, ScheduleFreeAdamWConfig};
+
+    #[test]
+    fn the_point_to_evaluate_is_judged_and_given_back() {
+        let device = Device::flex().autodiff();
+        let train = data(&device, 1.0);
+        let free = || ScheduleFreeAdamWConfig::new().fused().expect("valid");
+        let asgd = || AsgdConfig::new().with_t0(4.0).fused().expect("valid");
+        let rules: [&dyn Fn() -> FusedOptimizer; 2] = [&free, &asgd];
+        for rule in rules {
+            let (mut model, mut optimizer) = (net(&device), rule());
+            for batch in (1..=3).flat_map(|epoch| Batches::epoch(&train, epoch)) {
+                let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+                model = Optimize::step(&mut optimizer, 0.1, model, gradients);
+            }
+            let point = Optimize::evaluation(&optimizer, &model).valid();
+            let mut score = Score::default();
+            for batch in Batches::whole(&train) {
+                score = score + point.score(batch).expect("reads");
+            }
+            let fitted = Fit::new(config(3), rule()).rate(|_| 0.1);
+            let fitted = fitted.run(net(&device), &train, None).expect("trains");
+            assert_eq!(weights(&fitted.model), weights(&point));
+            assert_ne!(weights(&fitted.model), weights(&model));
+            assert_eq!(fitted.train, score);
+            assert_eq!(fitted.history.last(names::TRAIN_LOSS), Some(score.loss()));
+            // burn's door cannot tell it.
+            let burns: ModuleOptimizer = SgdConfig::new().init();
+            assert_eq!(weights(&burns.evaluation(&model)), weights(&model));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Going back after a spike: to a state before it, and on under a changed condition.
 //!
 //! # Rule
-//! A snapshot of weights, running statistics, optimizer, average, mask positions and the place in the data is taken
+//! A snapshot of weights, running statistics, optimizer, averages, mask positions and the place in the data is taken
 //! every so many steps. When a guard asks for a rollback, the training goes back to the newest snapshot that is at
 //! least `margin` steps old, and to the one before where that one has been used since. It then either goes on with
 //! the data after the spike, or repeats the same data at a lower rate. After `budget` rollbacks the next ends it.
@@ -13,6 +13,7 @@
 
 use crate::average::Average;
 use crate::event::Event;
+use crate::lookahead::lookahead_at;
 use crate::running::Run;
 use crate::{EarlyStopping, Fit, Learn, Optimize, Outcome, TrainError};
 use burn::config::Config;
@@ -37,7 +38,7 @@ pub enum Retry {
 /// | --- | --- | --- |
 /// | `every` | 100 steps | at least 1 |
 /// | `keep` | 3 | at least 1 |
-/// | `margin` | 0 | below `every * keep` |
+/// | `margin` | 3 steps | below `every * keep` |
 /// | `budget` | 3 | any |
 /// | `retry` | `Retry::SkipBatches(0)` | a factor in (0, 1) |
 ///
@@ -51,8 +52,9 @@ pub struct RollbackConfig {
     /// How many are kept.
     #[config(default = 3)]
     pub keep: usize,
-    /// How many steps before the spike the snapshot must be, for a spike may show late.
-    #[config(default = 0)]
+    /// How many steps before the spike the snapshot must be, where one is kept, for a spike may show late: at least the
+    /// patience of the guard that asks, whose first spiked steps are taken. The default is that of `LossSpike`.
+    #[config(default = 3)]
     pub margin: u64,
     /// How many rollbacks are allowed.
     #[config(default = 3)]
@@ -86,6 +88,8 @@ struct Snapshot<M, O> {
     model: M,
     optimizer: O,
     average: Option<Average<M>>,
+    /// Lookahead's slow weights.
+    slow: Option<M>,
     stopping: Option<EarlyStopping>,
     masks: Vec<u64>,
     epoch: usize,
@@ -112,7 +116,7 @@ impl<M, O> Default for Ring<M, O> {
 
 impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// Takes a snapshot when it is due; always takes the first.
-    pub(crate) fn remember<M: Learn>(&self, model: &M, ring: &mut Ring<M, O>, run: &Run<M>) {
+    pub(crate) fn remember<M: Learn>(&self, model: &M, ring: &mut Ring<M, O>, run: &mut Run<M>) {
         let Some(config) = &self.settings.rollback else { return };
         let known = ring.snapshots.back().map(|last| last.step);
         let due = run.step.is_multiple_of(config.every) && known != Some(run.step);
@@ -124,6 +128,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             model: model.valid(),
             optimizer: self.optimizer.clone(),
             average: run.average.as_ref().map(Average::snapshot),
+            slow: run.lookahead.as_mut().map(|lookahead| lookahead.slow(model).valid()),
             stopping: run.stopping.clone(),
             masks: self.settings.masks.iter().map(MaskSource::position).collect(),
             epoch: run.epoch,
@@ -178,6 +183,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             .map_err(|error| TrainError::Rollback { reason: error.to_string() })?;
         self.optimizer = snapshot.optimizer.clone();
         run.average = snapshot.average.as_ref().map(Average::snapshot);
+        if let (Some(config), Some(slow)) = (&self.settings.lookahead, &snapshot.slow) {
+            run.lookahead = Some(lookahead_at(config, slow.clone(), snapshot.step)?);
+        }
         for (masks, &position) in self.settings.masks.iter().zip(&snapshot.masks) {
             masks.seek(position);
         }
@@ -210,14 +218,14 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{Deep, config, data, deep, weights};
-    use crate::{FitConfig, Fitted};
+    use crate::testing::{Deep, Net, config, data, deep, net, weights};
+    use crate::{Batches, FitConfig, Fitted, Labelled, TensorBatches};
     use burn::module::Module;
-    use burn::optim::GradientsParams;
+    use burn::optim::{GradientsParams, SgdConfig};
     use burn::tensor::Device;
     use firebrick_core::Seed;
     use firebrick_optim::{AdamWConfig, FusedOptimizer};
-    use firebrick_stabilize::Verdict;
+    use firebrick_stabilize::{LossSpikeConfig, Verdict};
 
     /// Asks for a rollback at these calls, counted from 1.
     struct At(Vec<u64>, u64);
@@ -242,7 +250,7 @@ mod tests {
     }
 
     fn back(retry: Retry) -> RollbackConfig {
-        RollbackConfig::new().with_every(4).with_retry(retry)
+        RollbackConfig::new().with_every(4).with_margin(0).with_retry(retry)
     }
 
     #[test]
@@ -271,20 +279,76 @@ mod tests {
         assert_eq!(lowered.train, half.train);
     }
 
+    /// To which steps it went back, and from which.
+    fn froms<M>(fitted: &Fitted<M>) -> Vec<(u64, f64)> {
+        let records = fitted.history.records.iter();
+        records
+            .filter_map(|record| Some((record.step, record.get("rolled_back_from_step")?)))
+            .collect()
+    }
+
     #[test]
     fn a_snapshot_that_failed_gives_way_to_the_one_before() {
-        let froms = |fitted: &Fitted<Deep>| -> Vec<(u64, f64)> {
-            let records = fitted.history.records.iter();
-            records
-                .filter_map(|record| Some((record.step, record.get("rolled_back_from_step")?)))
-                .collect()
-        };
         // Snapshots at 0, 4 and 8; calls 10 and 11 spike, so the second goes back to 4, and call 12 to 0.
         let fitted = run(fit(&[10, 11, 12], config(3)).rollback(back(Retry::SkipBatches(0))));
         assert_eq!(froms(&fitted), [(8, 9.0), (4, 8.0), (0, 4.0)]);
         // A margin of 4 steps leaves out the snapshot at 8.
         let far = back(Retry::SkipBatches(0)).with_margin(4);
         assert_eq!(froms(&run(fit(&[10], config(3)).rollback(far))), [(4, 9.0)]);
+    }
+
+    /// The usual data, of which batch 2 of epoch 3, from 0, is mirrored and far off: it throws the weights over.
+    struct Spiked(TensorBatches<2>);
+
+    impl Batches for Spiked {
+        type Batch = Labelled<2>;
+
+        fn epoch(&self, epoch: usize) -> impl Iterator<Item = Labelled<2>> {
+            self.0.epoch(epoch).enumerate().map(move |(index, mut batch)| {
+                if (epoch, index) == (3, 2) {
+                    batch.inputs = batch.inputs.mul_scalar(-1e3);
+                }
+                batch
+            })
+        }
+
+        fn batches_per_epoch(&self) -> usize {
+            self.0.batches_per_epoch()
+        }
+
+        fn whole(&self) -> impl Iterator<Item = Labelled<2>> {
+            self.0.whole()
+        }
+    }
+
+    #[test]
+    fn a_loss_spike_is_undone_and_the_run_recovers() {
+        let run = |config: Option<RollbackConfig>| -> Fitted<Net> {
+            let device = Device::flex().autodiff();
+            let spikes = LossSpikeConfig::new().with_threshold(6.0).with_min_samples(8);
+            let train = Spiked(data(&device, 1.0));
+            let mut fit = Fit::new(self::config(6), SgdConfig::new().init())
+                .rate(|_| 0.5)
+                .guards((spikes.init().expect("valid"),));
+            if let Some(config) = config {
+                fit = fit.rollback(config);
+            }
+            fit.run(net(&device), &train, None).expect("runs")
+        };
+        // Call 15 meets the batch after 14 steps; its step and the next are taken, and call 17 asks, after step 16.
+        // There a snapshot is due, within the spike; the default margin passes it over.
+        let fitted = run(Some(RollbackConfig::new().with_every(4)));
+        assert_eq!(froms(&fitted), [(12, 16.0)]);
+        // Of the third epoch the last batch is left, then three epochs of six.
+        assert_eq!((fitted.outcome, fitted.steps), (Outcome::Finished, 12 + 1 + 18));
+        assert_eq!(fitted.train.error(), 0.0);
+        assert!(fitted.train.loss() < 0.2, "{}", fitted.train.loss());
+        // Without a margin the first way back leads into the spike, and only the second out of it.
+        let near = run(Some(RollbackConfig::new().with_every(4).with_margin(0)));
+        assert_eq!(froms(&near), [(16, 16.0), (12, 18.0)]);
+        assert!(near.train.loss() < 0.2, "{}", near.train.loss());
+        // Without a rollback the guard's wish ends it.
+        assert_eq!((run(None).outcome, run(None).steps), (Outcome::Stopped, 16));
     }
 
     #[test]

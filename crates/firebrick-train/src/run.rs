@@ -9,7 +9,9 @@ use crate::rollback::Ring;
 use crate::running::Run;
 use crate::step::window;
 use crate::trainable::trainable;
-use crate::{EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome, Source, TrainError};
+use crate::{
+    EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome, Source, TrainError, history_file,
+};
 use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, History, Record, check, names};
 use firebrick_regularize::{Penalty, Projection};
@@ -36,6 +38,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let mut run = self.begin(&model, validation.is_some())?;
         self.fresh = self.settings.momentum_reset.map(|_| self.optimizer.clone());
         model = self.resume(model, train, &mut run)?;
+        if let Some(path) = &self.settings.history_file {
+            self.settings.history_open = Some(history_file::begin(path, &run.history)?);
+        }
         let epochs = self.settings.config.max_epochs;
         let progress = Progress::new(self.settings.config.progress);
         let mut ring = Ring::default();
@@ -59,7 +64,15 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         if config.max_steps == Some(0) {
             return Err(ConfigError::new("max_steps", 0, "at least 1").into());
         }
-        if self.settings.noise_scale.is_some() && config.accumulation < 2 {
+        if let Some(devices) = &self.settings.devices {
+            check::at_least("devices", devices.len(), 1)?;
+            if let Some(other) = model.devices().into_iter().find(|device| *device != devices[0]) {
+                let expected = format!("a list that begins with the model's, {other:?}");
+                let devices = format!("{:?}", devices[0]);
+                return Err(ConfigError::new("devices", devices, expected).into());
+            }
+        }
+        if self.settings.noise_scale.is_some() && self.batches_per_step() < 2 {
             let expected = "at least 2 for the noise scale";
             return Err(ConfigError::new("accumulation", config.accumulation, expected).into());
         }
@@ -75,8 +88,13 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         if let Some(averaging) = &self.settings.averaging {
             averaging.check()?;
         }
+        if let Some(sharpness) = &self.settings.sharpness {
+            sharpness.init()?;
+        }
         let parameters = parameters(model);
         trainable(&parameters)?;
+        let lookahead = &self.settings.lookahead;
+        let lookahead = lookahead.as_ref().map(|config| config.init(model)).transpose()?;
         // On a copy, for the error of a constraint that does not fit. A clone would share running statistics.
         self.constraint.project(model.valid().train(), 0.0)?;
         let store = match &self.settings.checkpoints {
@@ -99,6 +117,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             stopping,
             best: None,
             average: self.settings.averaging.clone().map(|kind| Average::new(kind, model)),
+            lookahead,
+            passes: 0,
             store,
             saved_at: None,
             resumed: None,
@@ -131,18 +151,31 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         S: Source,
     {
         let mut batches = data.train.read(run.epoch, run.batch);
+        // Sharpness-aware steps meet their batches twice; a batch cannot be cloned, but an epoch has one order.
+        let twice = self.settings.sharpness.is_some();
+        let mut again = twice.then(|| data.train.read(run.epoch, run.batch));
+        let count = self.batches_per_step();
+        let field = if self.settings.devices.is_some() { "devices" } else { "accumulation" };
         loop {
             if self.settings.interrupt.load(Ordering::Relaxed) {
                 run.end(Outcome::Interrupted);
                 return Ok((model, false));
             }
             self.remember(&model, ring, run);
-            let window = window(&mut batches, self.settings.config.accumulation, run)?;
-            if window.is_empty() {
+            let first = window(&mut batches, count, field, run)?;
+            if first.is_empty() {
                 break;
             }
+            let second = match &mut again {
+                Some(again) => window(again, count, field, run)?,
+                None => Vec::new(),
+            };
+            if twice && second.len() != first.len() {
+                let reason = "the epoch has other batches when it is read a second time";
+                return Err(TrainError::Data(reason.into()));
+            }
             let taken;
-            (model, taken) = self.step(model, window, run)?;
+            (model, taken) = self.step(model, first, second, run)?;
             progress.step(run.batch, taken.loss, taken.rate, || self.gradient_norm());
             let event = Event::Step {
                 epoch: run.epoch,
@@ -263,14 +296,15 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             self.judge(model, data, &mut run)?;
         }
         self.pass_on(&mut run);
-        let best = match run.best {
+        let best = match run.best.take() {
             Some(best) => best,
             None => {
-                let model = self.evaluated(model, data, &run)?;
+                let model = self.evaluated(model, data, &mut run)?;
                 let Numbers { train, validation } = numbers(&model, data, true)?;
                 let score = |measures: crate::Measures| measures.score;
                 let (train, validation) = (train.map(score), validation.map(score));
-                Judged { model, epoch: 0, step: run.step, train, validation }
+                let (step, passes) = (run.step, run.passes);
+                Judged { model, epoch: 0, step, passes, train, validation }
             }
         };
         let train = match best.train {
@@ -295,6 +329,12 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         self.settings.config.max_steps.is_some_and(|max| run.step >= max)
     }
 
+    /// How many batches make one step.
+    fn batches_per_step(&self) -> usize {
+        let devices = self.settings.devices.as_ref().map_or(1, Vec::len);
+        self.settings.config.accumulation.saturating_mul(devices)
+    }
+
     fn gradient_norm(&self) -> Option<f64> {
         let mut record = Record::default();
         self.guards.as_ref()?.record(&mut record);
@@ -317,6 +357,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     pub(crate) fn write<M>(&mut self, run: &mut Run<M>, record: Record) -> Result<(), TrainError> {
         if let Some(sink) = &mut self.settings.sink {
             History::write_line(sink, &record)?;
+        }
+        if let Some(file) = &mut self.settings.history_open {
+            History::write_line(file, &record)?;
         }
         run.history.push(record);
         Ok(())

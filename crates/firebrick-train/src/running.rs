@@ -5,6 +5,7 @@ use crate::checkpoint::Store;
 use crate::judge::Judged;
 use crate::{CheckpointError, EarlyStopping, Outcome, Resumed, Warning};
 use firebrick_core::History;
+use firebrick_optim::wrapper::Lookahead;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -28,6 +29,9 @@ pub(crate) struct Run<M> {
     pub(crate) stopping: Option<EarlyStopping>,
     pub(crate) best: Option<Judged<M>>,
     pub(crate) average: Option<Average<M>>,
+    pub(crate) lookahead: Option<Lookahead>,
+    /// Windows that ran through the model in this process, those that were skipped or undone included.
+    pub(crate) passes: u64,
     pub(crate) store: Option<Store>,
     /// Where the last checkpoint stands.
     pub(crate) saved_at: Option<Place>,

@@ -3,6 +3,7 @@
 use crate::bits::Bits;
 use crate::checkpoint::{CheckpointError, Section};
 use crate::judge::{Judged, finite};
+use crate::lookahead::lookahead_at;
 use crate::running::Run;
 use crate::stop;
 use crate::{Fit, Learn, Optimize, Outcome, Resumed, Score, Source, TrainError, Warning};
@@ -63,7 +64,7 @@ struct Best {
     step: u64,
     train: Option<Score>,
     validation: Option<Score>,
-    /// Whether it is the model itself, so that its weights are not there twice.
+    /// Whether it is the model itself, or its point to evaluate, so that its weights are not there twice.
     current: bool,
 }
 
@@ -71,6 +72,7 @@ const STATE: &str = "state";
 const MODEL: &str = "model";
 const BEST: &str = "best";
 const AVERAGE: &str = "average";
+const LOOKAHEAD: &str = "lookahead";
 const OPTIMIZER: &str = "optimizer";
 const GUARDS: &str = "guards";
 
@@ -90,13 +92,15 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             return Ok(());
         }
         run.saved_at = Some(run.place());
+        // Only what is in training mode has weights to be replaced.
+        let slow = run.lookahead.as_mut().map(|lookahead| lookahead.slow(model).valid());
         // Brings the running statistics up to date, and does not share them with the live model.
         let model = model.valid();
         if !finite(&model)? {
             run.warn(Warning::NotHealthy { step: run.step });
             return Ok(());
         }
-        let sections = self.sections(&model, train, run)?;
+        let sections = self.sections(&model, slow.as_ref(), train, run)?;
         let Some(store) = &mut run.store else { return Ok(()) };
         match store.save(&sections) {
             Ok(path) => run.saved.push(path),
@@ -113,6 +117,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     fn sections<M: Learn, S: Source>(
         &self,
         model: &M,
+        slow: Option<&M>,
         train: &S,
         run: &Run<M>,
     ) -> Result<Vec<Section>, CheckpointError> {
@@ -121,7 +126,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             step: best.step,
             train: best.train,
             validation: best.validation,
-            current: best.step == run.step && run.average.is_none(),
+            current: best.passes == run.passes && run.average.is_none() && slow.is_none(),
         });
         let saved = Saved {
             parameters: rows(model),
@@ -159,6 +164,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         if let Some(average) = &run.average {
             sections.push((AVERAGE.to_owned(), record(&average.model, AVERAGE)?));
         }
+        if let Some(slow) = slow {
+            sections.push((LOOKAHEAD.to_owned(), record(slow, LOOKAHEAD)?));
+        }
         if let (Some(Best { current: false, .. }), Some(best)) = (&saved.best, &run.best) {
             sections.push((BEST.to_owned(), record(&best.model, BEST)?));
         }
@@ -185,7 +193,12 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let schedules = self.settings.drop_schedules.iter().map(|(_, schedule)| schedule);
         add("drop schedules", json!(schedules.collect::<Vec<_>>()));
         add("momentum reset", json!(self.settings.momentum_reset));
-        add("noise scale", json!(self.settings.noise_scale.is_some()));
+        // The estimator's state is in the checkpoint, its configuration must be the same.
+        let noise = self.settings.noise_scale.as_ref();
+        add("noise scale", noise.map_or(Value::Null, |noise| json!(noise)["config"].clone()));
+        add("sharpness", json!(self.settings.sharpness));
+        add("lookahead", json!(self.settings.lookahead));
+        add("devices", json!(self.settings.devices.as_ref().map(Vec::len)));
         map
     }
 
@@ -218,7 +231,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         run.best = match saved.best {
             Some(best) => {
-                let mut of_best = model.valid();
+                let mut of_best = self.optimizer.evaluation(&model).valid();
                 if !best.current {
                     of_best = load(of_best, part(BEST)?, BEST)?;
                 }
@@ -226,6 +239,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                     model: of_best,
                     epoch: best.epoch,
                     step: best.step,
+                    // Nothing has run through the model in this process yet.
+                    passes: if best.current { run.passes } else { u64::MAX },
                     train: best.train,
                     validation: best.validation,
                 })
@@ -236,6 +251,10 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             average.model = load(average.model.valid(), part(AVERAGE)?, AVERAGE)?;
             average.taken = taken;
             average.follow(&model);
+        }
+        if let Some(config) = &self.settings.lookahead {
+            let slow = load(model.valid(), part(LOOKAHEAD)?, LOOKAHEAD)?;
+            run.lookahead = Some(lookahead_at(config, slow, saved.step)?);
         }
         if let (Some(rule), Some(state)) = (&mut run.stopping, saved.stopping) {
             rule.set_state(state);
@@ -337,24 +356,41 @@ fn rows<M: Module>(model: &M) -> Vec<Row> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use crate::testing::{config, data, deep, full, same, store, train, weights};
+    use crate::fit::Settings;
+    use crate::testing::{config, data, deep, full, same, store, train, train_with, weights};
     use crate::{
-        CheckpointError, Fit, FitConfig, Fitted, Optimize, Outcome, TrainError, Warning, verify,
+        Averaging, CheckpointError, EarlyStoppingConfig, EmaConfig, Event, Fit, FitConfig, Fitted,
+        Flow, Optimize, Outcome, Retry, RollbackConfig, SwaConfig, TrainError, Warning, verify,
     };
-    use burn::optim::{AdamWConfig as BurnAdamWConfig, SgdConfig};
+    use burn::module::Module;
+    use burn::optim::{AdamWConfig as BurnAdamWConfig, GradientsParams, SgdConfig};
     use burn::tensor::Device;
     use firebrick_core::{Seed, names};
-    use firebrick_optim::AdamWConfig;
+    use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
+    use firebrick_optim::{AdamWConfig, ScheduleFreeAdamWConfig};
     use firebrick_regularize::MaskSource;
+    use firebrick_stabilize::{Guard, GuardStateError, Verdict};
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn resumes_exactly<O: Optimize>(optimizer: impl Fn() -> O) {
-        let whole = train(optimizer(), full(6), None, None, 8).expect("trains");
+    fn resumes_exactly<O: Optimize>(
+        optimizer: impl Fn() -> O,
+        pieces: &[u64],
+        change: impl Fn(&mut Settings),
+    ) {
+        let whole = train_with(optimizer(), full(6), None, None, 8, &change).expect("trains");
         assert!(whole.steps >= 12);
-        // 6 batches an epoch, so every place in it and the places between epochs are met.
-        for pieces in [1, 2, 5] {
+        for &pieces in pieces {
             let folder = tempfile::tempdir().expect("writable");
-            let piece = || train(optimizer(), full(6), Some(store(folder.path())), Some(pieces), 8);
+            let file = folder.path().join("history.jsonl");
+            let piece = || {
+                let store = Some(store(folder.path()));
+                train_with(optimizer(), full(6), store, Some(pieces), 8, |settings| {
+                    change(settings);
+                    settings.history_file = Some(file.clone());
+                })
+            };
             let mut last = piece().expect("trains");
             while last.outcome == Outcome::Interrupted {
                 last = piece().expect("resumes");
@@ -363,13 +399,123 @@ mod tests {
             assert!(last.resumed.is_some());
             // A training that is over stays as it is.
             same(&piece().expect("is over"), &whole);
+            let lines = std::fs::read_to_string(&file).expect("readable");
+            assert_eq!(lines, whole.history.to_json_lines());
         }
+    }
+
+    fn fused() -> firebrick_optim::FusedOptimizer {
+        AdamWConfig::new().fused().expect("valid")
     }
 
     #[test]
     fn an_interrupted_training_equals_the_whole_one_to_the_bit() {
-        resumes_exactly(|| AdamWConfig::new().fused().expect("valid"));
-        resumes_exactly(|| BurnAdamWConfig::new().init());
+        // 6 batches an epoch, so every place in it and the places between epochs are met.
+        resumes_exactly(fused, &[1, 2, 5], |_| ());
+        resumes_exactly(|| BurnAdamWConfig::new().init(), &[1, 2, 5], |_| ());
+    }
+
+    #[test]
+    fn averages_and_points_to_evaluate_are_resumed_to_the_bit() {
+        let ema = Averaging::Ema(EmaConfig::new().with_decay(0.9));
+        resumes_exactly(fused, &[1, 4], |settings| settings.averaging = Some(ema.clone()));
+        let swa = Averaging::Swa(SwaConfig::new(5).with_every(2).with_recalibration(3));
+        resumes_exactly(fused, &[1, 4], |settings| settings.averaging = Some(swa.clone()));
+        let free = || ScheduleFreeAdamWConfig::new().fused().expect("valid");
+        resumes_exactly(free, &[1, 4], |_| ());
+    }
+
+    #[test]
+    fn what_is_put_around_the_optimizer_is_resumed_to_the_bit() {
+        let sam = SamConfig::new().with_alpha(0.4);
+        resumes_exactly(fused, &[1, 4], |settings| settings.sharpness = Some(sam.clone()));
+        let lookahead = LookaheadConfig::new().with_every(3);
+        resumes_exactly(fused, &[1, 4], |settings| settings.lookahead = Some(lookahead.clone()));
+        let devices = vec![Device::flex().autodiff(); 2];
+        resumes_exactly(fused, &[1, 2], |settings| settings.devices = Some(devices.clone()));
+    }
+
+    /// Asks for a rollback at its seventh call, and a checkpoint knows how many there were.
+    struct Seventh(u64);
+
+    impl Guard for Seventh {
+        fn before_step<M: Module>(&mut self, _: &M, _: &mut GradientsParams, _: f64) -> Verdict {
+            self.0 += 1;
+            if self.0 == 7 { Verdict::Rollback } else { Verdict::Proceed }
+        }
+
+        fn state(&self) -> Result<Vec<u8>, GuardStateError> {
+            Ok(self.0.to_le_bytes().to_vec())
+        }
+
+        fn take_over<M: Module>(&mut self, state: &[u8], _: &M) -> Result<(), GuardStateError> {
+            let bytes = <[u8; 8]>::try_from(state).map_err(|_| GuardStateError::new("8 bytes"))?;
+            self.0 = u64::from_le_bytes(bytes);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_training_that_went_back_is_resumed_to_the_bit() {
+        let run = |stop_after: Option<u64>, folder: Option<&Path>| {
+            let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
+            let flag = Arc::new(AtomicBool::new(false));
+            let raised = flag.clone();
+            let mut calls = 0;
+            let stopping = Some(EarlyStoppingConfig::new(9));
+            let config = config(4).with_judge_every_steps(2).with_early_stopping(stopping);
+            let lower = RollbackConfig::new().with_every(4).with_margin(0);
+            let mut fit = Fit::new(config, fused())
+                .rate(|step| 0.05 / (step + 1) as f64)
+                .guards(Seventh(0))
+                .rollback(lower.with_retry(Retry::LowerRate(0.5)))
+                .lookahead(LookaheadConfig::new().with_every(3))
+                .masks(&masks)
+                .interrupt(flag)
+                .observe(move |event| {
+                    if matches!(event, Event::Step { .. }) {
+                        calls += 1;
+                        raised.store(Some(calls) == stop_after, Ordering::Relaxed);
+                    }
+                    Flow::Continue
+                });
+            if let Some(folder) = folder {
+                fit = fit.checkpoints(store(folder));
+            }
+            let validation = data(&device, 0.3);
+            let model = deep(&device, &masks, 8);
+            fit.run(model, &data(&device, 1.0), Some(&validation)).expect("runs")
+        };
+        let whole = run(None, None);
+        // Six steps, back to the fourth, and on at half the rate.
+        assert_eq!(whole.history.last("rolled_back_from_step"), Some(6.0));
+        assert_eq!((whole.history.last("rate_factor"), whole.steps), (Some(0.5), 24));
+        // The first is interrupted by the rollback itself.
+        for stop in [7, 8, 9, 13] {
+            let folder = tempfile::tempdir().expect("writable");
+            let first = run(Some(stop), Some(folder.path()));
+            assert_eq!(first.outcome, Outcome::Interrupted);
+            same(&run(None, Some(folder.path())), &whole);
+        }
+    }
+
+    #[test]
+    fn another_noise_scale_is_refused() {
+        use firebrick_stabilize::NoiseScaleConfig;
+        let folder = tempfile::tempdir().expect("writable");
+        let run = |decay| {
+            train_with(fused(), full(2), Some(store(folder.path())), None, 8, |settings| {
+                let noise = NoiseScaleConfig::new().with_decay(decay).init();
+                settings.noise_scale = Some(noise.expect("valid"));
+            })
+        };
+        run(0.9).expect("trains");
+        let error = run(0.8).expect_err("another decay").to_string();
+        assert_eq!(
+            error,
+            "the checkpoint is of another configuration: `noise scale` was {\"decay\":0.9}, is \
+             {\"decay\":0.8}"
+        );
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub(crate) struct Part<B> {
     samples: Option<usize>,
 }
 
+/// Which time the batches of a step are met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// At the weights that are trained.
+    First,
+    /// Where the loss is worst nearby.
+    Second,
+}
+
 /// What a step came to.
 pub(crate) struct Taken {
     pub(crate) loss: f64,
@@ -33,6 +42,7 @@ pub(crate) struct Taken {
 pub(crate) fn window<B, M>(
     batches: &mut impl Iterator<Item = Result<(B, Option<usize>), SourceError>>,
     count: usize,
+    field: &str,
     run: &mut Run<M>,
 ) -> Result<Window<B>, TrainError> {
     let mut window = Vec::new();
@@ -47,7 +57,7 @@ pub(crate) fn window<B, M>(
     if window.len() > 1 {
         let Some(total) = window.iter().map(|part| part.samples).sum::<Option<usize>>() else {
             let expected = "1 for a source that does not know the samples of a batch";
-            return Err(ConfigError::new("accumulation", count, expected).into());
+            return Err(ConfigError::new(field, count, expected).into());
         };
         for part in &mut window {
             part.share = part.samples.unwrap_or(0) as f64 / total as f64;
@@ -57,26 +67,37 @@ pub(crate) fn window<B, M>(
 }
 
 impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
-    /// Trains on one window.
+    /// Trains on one window; `again` has its batches a second time where the step is sharpness-aware.
     pub(crate) fn step<M: Learn>(
         &mut self,
-        mut model: M,
+        model: M,
         window: Window<M::Batch>,
+        again: Window<M::Batch>,
         run: &mut Run<M>,
     ) -> Result<(M, Taken), TrainError> {
         run.batch += window.len();
+        run.passes += 1;
         for (masks, schedule) in &self.settings.drop_schedules {
             schedule.apply(run.step, masks)?;
         }
-        let (loss, penalty, mut gradients) = self.backward(&model, window, run)?;
+        let (loss, penalty, gradients) = self.backward(&model, window, Pass::First, run)?;
         if !run.looked_for_gradients {
             run.looked_for_gradients = true;
             for path in without_gradient(&model, &gradients) {
                 run.warn(Warning::NoGradient { path });
             }
         }
+        let (mut model, mut gradients) = self.sharpen(model, gradients, again, run)?;
+        let reset = self.settings.momentum_reset.filter(|reset| reset.due(run.step));
         let verdict = match &mut self.guards {
-            Some(guards) => guards.before_step(&model, &mut gradients, loss),
+            Some(guards) => {
+                // As the optimizer's, their first gradient after the reset is this one. A step that is skipped comes
+                // here again, which changes nothing.
+                if reset.is_some() {
+                    guards.momentum_reset();
+                }
+                guards.before_step(&model, &mut gradients, loss)
+            }
             None => Verdict::Proceed,
         };
         let mut rate = run.rate_factor * self.settings.rate.at(run.step);
@@ -86,17 +107,22 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let rate = check::non_negative("rate", rate)?;
         run.seen_finite |= loss.is_finite();
         if verdict == Verdict::Proceed {
-            let reset = self.settings.momentum_reset.filter(|reset| reset.due(run.step));
             if let (Some(_), Some(fresh)) = (reset, &self.fresh) {
                 self.optimizer = fresh.clone();
             }
             model = self.optimizer.step(rate, model, gradients);
+            if let Some(lookahead) = &mut run.lookahead {
+                model = lookahead.after_step(model);
+            }
+            if let Some(guards) = &mut self.guards {
+                model = guards.revise(model);
+            }
+            // The last word: a kick off a saddle point must not leave the constraint.
             model = self.constraint.project(model, rate)?;
             run.step += 1;
             run.losses.push(loss);
             run.penalties.extend(penalty);
             if let Some(guards) = &mut self.guards {
-                model = guards.revise(model);
                 guards.after_step(&model);
             }
             if let Some(average) = &mut run.average {
@@ -106,35 +132,71 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         Ok((model, Taken { loss, rate, verdict }))
     }
 
+    /// The gradients to step with: where the loss is worst nearby, if that is asked for. The model is as it was.
+    fn sharpen<M: Learn>(
+        &mut self,
+        model: M,
+        gradients: GradientsParams,
+        again: Window<M::Batch>,
+        run: &mut Run<M>,
+    ) -> Result<(M, GradientsParams), TrainError> {
+        let Some(config) = &self.settings.sharpness else { return Ok((model, gradients)) };
+        let sam = config.init()?;
+        let (up, snapshot) = sam.up(model, gradients);
+        let (_, _, gradients) = self.backward(&up, again, Pass::Second, run)?;
+        // Running statistics come back too: those of the first pass.
+        Ok(sam.down(up, gradients, snapshot))
+    }
+
     /// Loss, penalty and gradients of a window: the mean over its samples, and the penalty once. The gradients are
     /// multiplied by the guards' factor.
     fn backward<M: Learn>(
         &mut self,
         model: &M,
         window: Window<M::Batch>,
+        pass: Pass,
         run: &mut Run<M>,
     ) -> Result<(f64, Option<f64>, GradientsParams), TrainError> {
         let read = |tensor: &Tensor<1>| tensor.clone().inner().try_into_scalar::<f64>();
         let scaled = |loss: Tensor<1>, by: f64| if by == 1.0 { loss } else { loss.mul_scalar(by) };
         let norm =
             |gradients: &GradientsParams| gradient_norms(model, gradients, NormType::Two).global;
-        let several = window.len() > 1;
+        let count = window.len();
+        let several = count > 1;
+        let devices = self.settings.devices.clone().unwrap_or_default();
+        // A clone would share running statistics, and `fork` would move them. The first device has the model itself.
+        let others = devices.iter().take(count).skip(1);
+        let replicas: Vec<M> = others.map(|device| model.valid().train().fork(device)).collect();
         let mut accumulator = GradientsAccumulator::<M>::new();
         let mut gradients = GradientsParams::new();
-        let (mut mean, mut penalty) = (0.0, None);
+        let (mut losses, mut penalty) = (Vec::new(), None);
         let factor = self.guards.as_ref().map_or(1.0, Guard::loss_factor);
         // The noise scale is of equal batches, and of the loss alone.
-        let mut noise = self.settings.noise_scale.take();
+        let mut noise = match pass {
+            Pass::First => self.settings.noise_scale.take(),
+            Pass::Second => None,
+        };
         let size = window[0].samples.filter(|_| several && noise.is_some());
         let size = size.filter(|_| window.iter().all(|part| part.samples == window[0].samples));
         let mut norms = Vec::new();
         let every = self.settings.config.watch_every;
-        let mut watch = (every > 0 && (run.step + 1).is_multiple_of(every)).then(Watch::default);
+        let due = pass == Pass::First && every > 0 && (run.step + 1).is_multiple_of(every);
+        let mut watch = due.then(Watch::default);
+        // One batch a device: all are at work before the first gradient is asked for.
+        let mut round = Vec::new();
         for (index, Part { batch, share, .. }) in window.into_iter().enumerate() {
+            let (batch, here) = match devices.get(round.len()) {
+                Some(device) => {
+                    let batch = model.place(batch, device).ok_or(TrainError::NotPlaced)?;
+                    let replica = round.len().checked_sub(1).and_then(|at| replicas.get(at));
+                    (batch, replica.unwrap_or(model))
+                }
+                None => (batch, model),
+            };
             let mut seen = watch.take();
             let loss = match &mut seen {
-                Some(watch) => model.watch(batch, watch),
-                None => model.loss(batch),
+                Some(watch) => here.watch(batch, watch),
+                None => here.loss(batch),
             };
             if loss.shape().num_elements() != 1 {
                 return Err(TrainError::LossShape { elements: loss.shape().num_elements() });
@@ -145,7 +207,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             if !loss.is_tracked() {
                 return Err(TrainError::NoGradient);
             }
-            mean += share * read(&loss)?;
+            losses.push((share, loss.clone().inner()));
             let mut total = scaled(loss, share * factor);
             if index == 0
                 && size.is_none()
@@ -158,15 +220,28 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             if let Some(watch) = seen {
                 run.watched = watched(watch, &all, share * factor);
             }
-            let part = GradientsParams::from_grads(all, model);
-            if size.is_some() {
-                norms.push(norm(&part) / (share * factor));
+            round.push((GradientsParams::from_grads(all, here), share));
+            if round.len() < devices.len() && index + 1 < count {
+                continue;
             }
-            if several {
-                accumulator.accumulate(model, part);
-            } else {
-                gradients = part;
+            for (place, (part, share)) in round.drain(..).enumerate() {
+                let part = match devices.first() {
+                    Some(first) if place > 0 => part.to_device(first, model),
+                    _ => part,
+                };
+                if size.is_some() {
+                    norms.push(norm(&part) / (share * factor));
+                }
+                if several {
+                    accumulator.accumulate(model, part);
+                } else {
+                    gradients = part;
+                }
             }
+        }
+        let mut mean = 0.0;
+        for (share, loss) in losses {
+            mean += share * loss.try_into_scalar::<f64>()?;
         }
         if several {
             gradients = accumulator.grads();
@@ -181,7 +256,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                 gradients = accumulator.grads();
             }
         }
-        self.settings.noise_scale = noise;
+        if pass == Pass::First {
+            self.settings.noise_scale = noise;
+        }
         if gradients.is_empty() {
             return Err(TrainError::NoGradient);
         }
@@ -239,6 +316,7 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorReadError};
     use firebrick_backend::testing::devices;
     use firebrick_core::{Seed, names};
+    use firebrick_optim::wrapper::SamConfig;
     use firebrick_regularize::{L2Config, MaskSource};
     use firebrick_stabilize::SkipNonFiniteConfig;
 
@@ -290,6 +368,86 @@ mod tests {
         let one = fit(config(2), &batches(&device, 28, 28), &device).expect("trains");
         let wide = fit(config(2).with_accumulation(usize::MAX), &batches(&device, 28, 28), &device);
         assert_eq!(weights(&one.model), weights(&wide.expect("trains").model));
+    }
+
+    #[test]
+    fn several_devices_are_as_many_batches_accumulated() {
+        let device = device();
+        let run = |rows, size, config: FitConfig, devices: usize| {
+            let mut fit = Fit::new(config, SgdConfig::new().init())
+                .rate(|_| 0.5)
+                .penalty(L2Config::new(0.1).init().expect("valid"));
+            if devices > 0 {
+                fit = fit.devices(vec![device.clone(); devices]);
+            }
+            fit.run(net(&device), &batches(&device, rows, size), None).expect("trains")
+        };
+        // Batches of 7, 7 | 7, 7 | 5 over two; of 5, 5, 5, 5, 5, 3 over two with two each: 4 | 2.
+        for (rows, size, accumulation, steps) in [(33, 7, 1, 6), (28, 5, 2, 4)] {
+            let once = config(2).with_accumulation(2 * accumulation);
+            let one = run(rows, size, once, 0);
+            let two = run(rows, size, config(2).with_accumulation(accumulation), 2);
+            assert_eq!((one.steps, two.steps), (steps, steps));
+            assert_eq!(weights(&two.model), weights(&one.model));
+            assert_eq!(two.history, one.history);
+        }
+        // One device is no device.
+        let (one, none) = (run(33, 7, config(2), 1), run(33, 7, config(2), 0));
+        assert_eq!((weights(&one.model), one.history), (weights(&none.model), none.history));
+    }
+
+    #[test]
+    fn devices_that_cannot_be_used_are_refused() {
+        let device = device();
+        let fit = |devices| Fit::new(config(1), SgdConfig::new().init()).devices(devices);
+        let error = fit(vec![]).run(net(&device), &data(&device, 1.0), None).expect_err("none");
+        assert_eq!(error.to_string(), "`devices` must be at least 1, got 0");
+        let error = fit(vec![device.clone(); 2]).run(odd(&device, 1.0), &data(&device, 1.0), None);
+        assert!(matches!(error, Err(TrainError::NotPlaced)));
+        let silent = Silent(data(&device, 1.0));
+        let error = fit(vec![device.clone(); 2]).run(net(&device), &silent, None);
+        assert_eq!(
+            error.expect_err("sizes are unknown").to_string(),
+            "`devices` must be 1 for a source that does not know the samples of a batch, got 2"
+        );
+    }
+
+    #[test]
+    fn a_sharpness_aware_step_is_that_of_all_its_batches() {
+        let device = device();
+        let run = |config: FitConfig, size, rho| {
+            Fit::new(config, SgdConfig::new().init())
+                .rate(|_| 0.5)
+                .penalty(L2Config::new(0.1).init().expect("valid"))
+                .sharpness(SamConfig::new().with_rho(rho))
+                .run(net(&device), &batches(&device, 28, size), None)
+        };
+        let whole = run(config(2), 10, 0.3).expect("trains");
+        let parts = run(config(2).with_accumulation(2), 5, 0.3).expect("trains");
+        assert_eq!((parts.steps, whole.steps), (6, 6));
+        let read = |fitted: &Fitted<Net>| {
+            fitted.model.layer.weight.val().try_to_vec_as::<f32>().expect("reads")
+        };
+        for (part, whole) in read(&parts).into_iter().zip(read(&whole)) {
+            assert!((part - whole).abs() < 1e-5, "{part} {whole}");
+        }
+        let error = run(config(2), 10, 0.0).expect_err("no neighbourhood");
+        assert_eq!(error.to_string(), "`rho` must be in (0, inf), got 0");
+    }
+
+    #[test]
+    fn running_statistics_are_those_of_the_first_pass() {
+        // At rate 0 the second pass is all that differs, far away.
+        let run = |sharpness: Option<SamConfig>| {
+            let masks = MaskSource::new(Seed(1));
+            let mut fit = Fit::new(config(2), SgdConfig::new().init()).rate(|_| 0.0);
+            if let Some(config) = sharpness {
+                fit = fit.sharpness(config);
+            }
+            let model = deep(&device(), &masks, 4);
+            weights(&fit.run(model, &data(&device(), 1.0), None).expect("trains").model)
+        };
+        assert_eq!(run(Some(SamConfig::new().with_rho(5.0))), run(None));
     }
 
     /// Batches that do not tell their size.

@@ -36,19 +36,22 @@ pub enum NanRule {
 /// Prechelt's criteria; `E` is the validation loss of a check, `E_opt` the lowest so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Criterion {
-    /// Generalization loss: `GL = 100 (E / E_opt - 1) > alpha`, and `E - E_opt` beyond the delta. 1 to 5 are usual.
+    /// Generalization loss: `GL = 100 (E / E_opt - 1) > alpha`, and `E - E_opt` beyond the delta, in its unit. 1 to 5
+    /// are usual.
     ///
-    /// Where `E_opt` comes near 0 every run ends by it: give a `min_delta`.
+    /// Where `E_opt` comes near 0 every run ends by it: give an absolute `min_delta`. Below 0 the quotient means
+    /// nothing, and it never fires.
     GeneralizationLoss {
         /// Bound in per cent.
         alpha: f64,
     },
     /// At the end of each strip: `GL / P > alpha` with the progress
-    /// `P = 1000 (mean of the strip's training losses / their minimum - 1)`. 0.5 to 3 and strips of 5 are usual.
+    /// `P = 1000 (mean of the strip's training losses / their minimum - 1)`. 0.5 to 3 and strips of 5 are usual. It
+    /// does not fire below 0 either.
     ProgressQuotient {
         /// Bound of the quotient.
         alpha: f64,
-        /// Checks in a strip.
+        /// Checks in a strip, at least 2: over one there is no progress.
         strip: usize,
     },
     /// The loss was higher at the end of each of `strips` strips in a row than at the end of the one before. 2 to 8
@@ -69,7 +72,7 @@ pub enum Criterion {
 /// | `min_delta` | 0 | at least 0; relative: below 1 |
 /// | `delta` | `Delta::Absolute` | |
 /// | `on_nan` | `NanRule::NoImprovement` | |
-/// | `criterion` | none | bounds above 0, strips at least 1 |
+/// | `criterion` | none | bounds above 0, strips at least 1, of the progress quotient at least 2 |
 #[derive(Config, Debug)]
 pub struct EarlyStoppingConfig {
     /// Checks in a row without improvement that are allowed.
@@ -92,7 +95,7 @@ impl EarlyStoppingConfig {
     ///
     /// # Errors
     /// When `min_delta` is negative, NaN, infinite, or relative and not below 1; when a bound of the criterion is
-    /// not above 0 or a strip has no check.
+    /// not above 0, a strip has no check, or the progress quotient's fewer than 2.
     pub fn init(&self) -> Result<EarlyStopping, ConfigError> {
         match self.delta {
             Delta::Absolute => check::non_negative("min_delta", self.min_delta)?,
@@ -104,7 +107,7 @@ impl EarlyStoppingConfig {
             }
             Some(Criterion::ProgressQuotient { alpha, strip }) => {
                 check::positive("alpha", alpha)?;
-                check::at_least("strip", strip, 1)?;
+                check::at_least("strip", strip, 2)?;
             }
             Some(Criterion::Rising { strips, strip }) => {
                 check::at_least("strips", strips, 1)?;
@@ -113,6 +116,16 @@ impl EarlyStoppingConfig {
             None => {}
         }
         Ok(EarlyStopping { config: self.clone(), state: State::default() })
+    }
+
+    /// `min_delta` in the unit of the loss, where `best` is the best so far.
+    fn delta_at(&self, best: f64) -> f64 {
+        match self.delta {
+            Delta::Absolute => self.min_delta,
+            // The magnitude of an infinite best times 0 is no number.
+            Delta::Relative if best.is_infinite() => 0.0,
+            Delta::Relative => self.min_delta * best.abs(),
+        }
     }
 }
 
@@ -171,15 +184,7 @@ impl EarlyStopping {
     pub fn judge_both(&mut self, epoch: usize, loss: f64, train_loss: f64) -> Judgement {
         let state = &mut self.state;
         let improved = match state.best {
-            Some((_, Bits(best))) => {
-                let delta = match self.config.delta {
-                    Delta::Absolute => self.config.min_delta,
-                    // The magnitude of an infinite best times 0 is no number.
-                    Delta::Relative if best.is_infinite() => 0.0,
-                    Delta::Relative => self.config.min_delta * best.abs(),
-                };
-                loss < best - delta
-            }
+            Some((_, Bits(best))) => loss < best - self.config.delta_at(best),
             None => !loss.is_nan(),
         };
         if improved {
@@ -205,7 +210,7 @@ impl EarlyStopping {
         match self.config.criterion {
             None => false,
             Some(Criterion::GeneralizationLoss { alpha }) => {
-                loss_over > alpha && loss - lowest > self.config.min_delta
+                loss_over > alpha && loss - lowest > self.config.delta_at(lowest)
             }
             Some(Criterion::ProgressQuotient { alpha, strip }) => {
                 state.strip.push_back(Bits(train_loss));
@@ -305,6 +310,12 @@ mod tests {
         assert_eq!(stops(&config, &[2.0, 1.0, 1.04, 1.049, 1.06], &[]), Some(5));
         let held = config.with_min_delta(0.1);
         assert_eq!(stops(&held, &[2.0, 1.0, 1.04, 1.06, 1.11], &[]), Some(5));
+        // A tenth of the lowest, 40: 43 is 7.5 % over it and within, 45 is beyond.
+        let relative = held.with_delta(Delta::Relative);
+        assert_eq!(stops(&relative, &[80.0, 40.0, 43.0, 45.0], &[]), Some(4));
+        assert_eq!(stops(&relative, &[0.8, 0.4, 0.43, 0.45], &[]), Some(4));
+        let config = prechelt(Criterion::GeneralizationLoss { alpha: 5.0 });
+        assert_eq!(stops(&config, &[-1.0, -2.0, -1.0, 3.0], &[]), None, "below 0 it is silent");
     }
 
     #[test]
@@ -355,10 +366,14 @@ mod tests {
             Criterion::GeneralizationLoss { alpha: 0.0 },
             Criterion::ProgressQuotient { alpha: f64::NAN, strip: 5 },
             Criterion::ProgressQuotient { alpha: 1.0, strip: 0 },
+            Criterion::ProgressQuotient { alpha: 1.0, strip: 1 },
             Criterion::Rising { strips: 0, strip: 5 },
             Criterion::Rising { strips: 1, strip: 0 },
         ] {
             assert!(prechelt(criterion).init().is_err(), "{criterion:?}");
         }
+        let short = prechelt(Criterion::ProgressQuotient { alpha: 1.0, strip: 1 });
+        let error = short.init().expect_err("one check has no progress").to_string();
+        assert_eq!(error, "`strip` must be at least 2, got 1");
     }
 }

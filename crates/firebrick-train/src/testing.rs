@@ -1,5 +1,6 @@
 //! Models and data for the tests.
 
+use crate::fit::Settings;
 use crate::{
     CheckpointConfig, EarlyStoppingConfig, Event, Fit, FitConfig, Fitted, Flow, Labelled, Learn,
     Optimize, Score, TensorBatches, TrainError,
@@ -38,6 +39,10 @@ impl Learn for Net {
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
         Score::classification(self.layer.forward(batch.inputs), batch.targets)
     }
+
+    fn place(&self, batch: Labelled<2>, device: &Device) -> Option<Labelled<2>> {
+        Some(batch.to_device(device))
+    }
 }
 
 pub(crate) fn net(device: &Device) -> Net {
@@ -75,6 +80,10 @@ impl Learn for Deep {
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
         Score::classification(self.forward(batch.inputs), batch.targets)
+    }
+
+    fn place(&self, batch: Labelled<2>, device: &Device) -> Option<Labelled<2>> {
+        Some(batch.to_device(device))
     }
 
     fn watch(&self, batch: Labelled<2>, watch: &mut Watch) -> Tensor<1> {
@@ -162,6 +171,18 @@ pub(crate) fn train<O: Optimize>(
     stop_after: Option<u64>,
     width: usize,
 ) -> Result<Fitted<Deep>, TrainError> {
+    train_with(optimizer, config, store, stop_after, width, |_| ())
+}
+
+/// The same with further settings.
+pub(crate) fn train_with<O: Optimize>(
+    optimizer: O,
+    config: FitConfig,
+    store: Option<CheckpointConfig>,
+    stop_after: Option<u64>,
+    width: usize,
+    change: impl FnOnce(&mut Settings),
+) -> Result<Fitted<Deep>, TrainError> {
     let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
@@ -197,6 +218,7 @@ pub(crate) fn train<O: Optimize>(
     if accumulates {
         fit = fit.noise_scale(NoiseScaleConfig::new().init()?);
     }
+    change(&mut fit.settings);
     let validation = data(&device, 0.3);
     fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))
 }

@@ -1,15 +1,20 @@
-//! Processes that are killed, and a disk that is full.
+//! Processes that are killed or interrupted, and a disk that is full.
 
-use crate::testing::{full, same, store, train};
-use crate::{CheckpointError, Outcome, TrainError, verify};
+use crate::testing::{Deep, full, same, store, train, train_with};
+use crate::{CheckpointError, Fitted, Outcome, TrainError, verify};
 use firebrick_core::Seed;
 use firebrick_optim::AdamWConfig;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// In the environment of a child: the folder it trains in.
 const FOLDER: &str = "FIREBRICK_TRAIN_KILL_TEST";
+
+/// What a child ends with after Ctrl-C.
+const INTERRUPTED: i32 = 75;
 
 fn fused() -> firebrick_optim::FusedOptimizer {
     AdamWConfig::new().fused().expect("valid")
@@ -32,11 +37,36 @@ fn child(name: &str, folder: &Path, wrapper: &[&str]) -> Command {
     command
 }
 
+/// What Ctrl-C sends.
+fn interrupt(process: &Child) {
+    let mut command = Command::new("kill");
+    command.arg("-INT").arg(process.id().to_string());
+    command.stderr(Stdio::null()).status().expect("runs");
+}
+
+fn history(folder: &Path) -> PathBuf {
+    folder.join("history.jsonl")
+}
+
+/// Trains to the end, or until `flag` is raised, with the history in a file.
+fn resume(folder: &Path, flag: Arc<AtomicBool>) -> Fitted<Deep> {
+    let fitted = train_with(fused(), full(6), Some(store(folder)), None, 8, |settings| {
+        settings.history_file = Some(history(folder));
+        settings.interrupt = flag;
+    });
+    fitted.expect("resumes")
+}
+
+/// Half of them by kill -9, half by Ctrl-C, which a child with a handler survives to write a last checkpoint.
 #[test]
 fn fifty_kills_at_random_moments_change_nothing() {
-    let resume = |folder: &Path| train(fused(), full(6), Some(store(folder)), None, 8);
     if let Some(folder) = std::env::var_os(FOLDER) {
-        resume(folder.as_ref()).expect("resumes");
+        let flag = Arc::new(AtomicBool::new(false));
+        let raised = flag.clone();
+        ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed)).expect("the only one");
+        if resume(folder.as_ref(), flag).outcome == Outcome::Interrupted {
+            std::process::exit(INTERRUPTED);
+        }
         return;
     }
     let whole = train(fused(), full(6), None, None, 8).expect("trains");
@@ -48,7 +78,7 @@ fn fifty_kills_at_random_moments_change_nothing() {
     let span = start.elapsed();
 
     let mut moments = Seed(3).stream("kill");
-    let (mut kills, mut rounds) = (0, 0);
+    let (mut kills, mut clean, mut rounds) = (0, 0, 0);
     while kills < 50 {
         let folder = tempfile::tempdir().expect("writable");
         loop {
@@ -60,18 +90,28 @@ fn fifty_kills_at_random_moments_change_nothing() {
             }
             let delay = span.mul_f64(moments.uniform());
             std::thread::sleep(delay);
-            process.kill().expect("can be killed");
-            if process.wait().expect("ends").success() {
+            if kills % 2 == 0 {
+                process.kill().expect("can be killed");
+            } else {
+                interrupt(&process);
+            }
+            let status = process.wait().expect("ends");
+            if status.success() {
                 break;
             }
+            // One that is interrupted before its handler is there dies of it.
+            clean += usize::from(status.code() == Some(INTERRUPTED));
             kills += 1;
         }
         rounds += 1;
-        let fitted = resume(folder.path()).expect("is over");
+        let fitted = resume(folder.path(), Arc::default());
         same(&fitted, &whole);
         assert_eq!(fitted.outcome, whole.outcome);
+        // No record is lost, and none is there twice.
+        let lines = std::fs::read_to_string(history(folder.path())).expect("readable");
+        assert_eq!(lines, whole.history.to_json_lines());
     }
-    assert!(rounds >= 1 && kills >= 50);
+    assert!(rounds >= 1 && kills >= 50 && clean >= 1, "{rounds} {kills} {clean}");
 }
 
 #[test]
