@@ -15,6 +15,8 @@
 use crate::TransferError;
 use crate::group::{Groups, Stack, places};
 use crate::near::{Anchor, plain, wise_ft};
+use crate::probe::features_of;
+use crate::score::cka;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor};
 use firebrick_backend::Role;
@@ -151,7 +153,7 @@ pub fn drift<M: Module>(
 }
 
 /// Linear CKA of two representations `[n, d]` and `[n, e]` of the same inputs: 1 where they are the same up to rotation
-/// and scale, 0 where they have nothing in common.
+/// and scale, 0 where they have nothing in common. [`score::cka`](fn@crate::score::cka), of tensors.
 ///
 /// # Errors
 /// When there are fewer than two rows, they differ in number, a value is not finite, or a representation is constant.
@@ -171,32 +173,7 @@ pub fn linear_cka(left: Tensor<2>, right: Tensor<2>) -> Result<f64, TransferErro
         let expected = format!("[{rows}, any], and at least 2 rows");
         return Err(TransferError::Shape { what: "a representation".into(), found, expected });
     }
-    // Inner products of rows say the same as those of columns, and n is small.
-    let gram = |tensor: Tensor<2>| {
-        let columns = tensor.dims()[1];
-        let mut values: Vec<f64> = plain(tensor).try_to_vec_as()?;
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(TransferError::NotFinite { what: "a feature".into(), value: *value });
-        }
-        for column in 0..columns {
-            let mean =
-                (0..rows).map(|row| values[row * columns + column]).sum::<f64>() / rows as f64;
-            (0..rows).for_each(|row| values[row * columns + column] -= mean);
-        }
-        let row = |index: usize| &values[index * columns..(index + 1) * columns];
-        let product =
-            |i: usize, j: usize| row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum::<f64>();
-        Ok((0..rows * rows).map(|at| product(at / rows, at % rows)).collect::<Vec<f64>>())
-    };
-    let (left, right) = (gram(left)?, gram(right)?);
-    let product =
-        |left: &[f64], right: &[f64]| left.iter().zip(right).map(|(a, b)| a * b).sum::<f64>();
-    let norms = (product(&left, &left) * product(&right, &right)).sqrt();
-    if norms == 0.0 {
-        let reason = "a representation is the same for every sample".into();
-        return Err(TransferError::Data { reason });
-    }
-    Ok(product(&left, &right) / norms)
+    Ok(cka(&features_of(plain(left))?, &features_of(plain(right))?)?)
 }
 
 /// A model that keeps enough of its source task.
@@ -301,6 +278,12 @@ mod tests {
         let constant = Tensor::<2>::ones([5, 2], &device);
         assert!(linear_cka(constant.clone(), constant.clone()).is_err());
         assert!(linear_cka(constant.clone() * f32::NAN, constant).is_err());
+        // It is the score of the same numbers.
+        let numbers: Vec<f64> = (0..15).map(|i| f64::from(i * 5 % 7)).collect();
+        let (left, right) = (tensor(&numbers, 3), tensor(&numbers[..10], 2));
+        let of = |tensor: &Tensor<2>| features_of(tensor.clone()).expect("finite");
+        let score = cka(&of(&left), &of(&right)).expect("varies");
+        assert_eq!(linear_cka(left, right).expect("fits"), score);
     }
 
     #[test]

@@ -32,6 +32,6 @@ pub use near::{
 };
 pub use norm::reestimate;
 pub use recipe::{
-    Headed, OptimizerState, Phase, PhaseReport, Recipe, Searched, Shape, TORCH_DEFAULT, Trial,
-    Tune, Tuned, features, fit_head, layer_decay, redraw, spread,
+    Greedy, Headed, OptimizerState, Phase, PhaseReport, Recipe, Searched, Shape, Stacked,
+    TORCH_DEFAULT, Trial, Tune, Tuned, features, fit_head, layer_decay, redraw, spread,
 };

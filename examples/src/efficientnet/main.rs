@@ -15,8 +15,8 @@ use firebrick::core::Seed;
 use firebrick::transfer::load::Checkpoint;
 use firebrick::transfer::probe::cache;
 use firebrick_examples::pretrained::{
-    EfficientNetLite0, Failure, FewLabels, cached, efficientnet_names, few_labels, reference_input,
-    say,
+    ALLOWED, EfficientNetLite0, Failure, FewLabels, cached, efficientnet_names, equal_to_reference,
+    few_labels, largest_difference, reference_input, say,
 };
 
 /// The logits that `transfer_efficientnet.py` recorded for the two inputs.
@@ -68,8 +68,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     ))?;
     let (off, largest) = difference(&model, &device)?;
     say(&format!(
-        "reference: 2,000 logits up to {largest:.1}, largest difference {off:.1e} (allowed 1e-4)\n"
+        "reference: 2,000 logits up to {largest:.1}, largest difference {off:.1e} (allowed {ALLOWED:e})\n"
     ))?;
+    equal_to_reference(off)?;
 
     let few = FewLabels { per_class: usize::from(cli.labels), draws: 9, seed: Seed(cli.seed) };
     let images = digits::read(usize::from(cli.images))?;
@@ -121,7 +122,6 @@ fn difference(model: &EfficientNetLite0, device: &Device) -> Result<(f64, f64), 
             output.len()
         )));
     }
-    let off =
-        output.iter().zip(&expected).map(|(got, want)| (got - want).abs()).fold(0.0, f64::max);
+    let off = largest_difference(&output, &expected);
     Ok((off, output.iter().copied().fold(0.0, f64::max)))
 }

@@ -16,7 +16,8 @@ use firebrick::transfer::load::Checkpoint;
 use firebrick::transfer::probe::features_of;
 use firebrick::transfer::score::Features;
 use firebrick_examples::pretrained::{
-    Bert, Encoded, Failure, FewLabels, WordPiece, bert_names, cached, few_labels, say,
+    ALLOWED, Bert, Encoded, Failure, FewLabels, WordPiece, bert_names, cached, equal_to_reference,
+    few_labels, largest_difference, say,
 };
 
 /// Tokens and embeddings that `transfer_minilm.py` recorded.
@@ -64,8 +65,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     ))?;
     let (texts, off) = difference(&model, &tokenizer, &device)?;
     say(&format!(
-        "reference: {texts} texts, the same tokens, largest difference of an embedding {off:.1e} (allowed 1e-4)\n"
+        "reference: {texts} texts, the same tokens, largest difference of an embedding {off:.1e} (allowed {ALLOWED:e})\n"
     ))?;
+    equal_to_reference(off)?;
 
     let few = FewLabels { per_class: usize::from(cli.labels), draws: 9, seed: Seed(cli.seed) };
     let names: Vec<String> = topics
@@ -128,7 +130,6 @@ fn difference(
     if output.len() != expected.len() {
         return Err(unusable("the embeddings have another size"));
     }
-    let off =
-        output.iter().zip(&expected).map(|(got, want)| (got - want).abs()).fold(0.0, f64::max);
+    let off = largest_difference(&output, &expected);
     Ok((tokens.len(), off))
 }

@@ -8,6 +8,7 @@ use firebrick::transfer::load::LoadError;
 use firebrick::transfer::score::ScoreError;
 
 use super::cache::Absent;
+use super::reference::ALLOWED;
 
 /// Why an example ended early.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,15 @@ pub enum Failure {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The network does not give what the reference implementation gives.
+    #[error(
+        "the outputs differ from the reference's by {off:.1e}, more than {allowed:e}",
+        allowed = ALLOWED
+    )]
+    Unequal {
+        /// The largest difference.
+        off: f64,
     },
     /// The output cannot be written.
     #[error(transparent)]

@@ -7,6 +7,7 @@ mod cache;
 mod efficientnet;
 mod failure;
 mod few;
+mod reference;
 mod word_piece;
 
 pub use bert::{Bert, Encoded, bert_names};
@@ -14,4 +15,5 @@ pub use cache::{Absent, cached};
 pub use efficientnet::{EfficientNetLite0, efficientnet_names, reference_input};
 pub use failure::{Failure, say};
 pub use few::{Few, FewLabels, few_labels};
+pub use reference::{ALLOWED, equal_to_reference, largest_difference};
 pub use word_piece::WordPiece;

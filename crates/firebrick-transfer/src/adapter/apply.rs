@@ -50,7 +50,8 @@ impl AdaptConfig {
         Self { kind, seed, groups: None, endings: Vec::new() }
     }
 
-    /// Adapts the weights of these groups alone.
+    /// Adapts the weights of these groups alone. The last one, the head, is named only where it is to be adapted in the
+    /// place of being trained.
     #[must_use]
     pub fn on(mut self, groups: &[&str]) -> Self {
         self.groups = Some(groups.iter().map(|&name| name.to_owned()).collect());
@@ -87,6 +88,9 @@ impl AdaptConfig {
     }
 
     /// The plan that trains the adapters and the last group and freezes everything else.
+    ///
+    /// A last group that is named in [`on`](Self::on) has adapters of its own: those train, and its own weights and
+    /// biases stay as they are, as those of any other group. A head for new classes is not to be named.
     ///
     /// # Errors
     /// When the groups do not fit the model, or nothing in it is adapted.

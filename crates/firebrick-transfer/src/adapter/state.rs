@@ -384,11 +384,11 @@ mod tests {
         for kind in kinds() {
             let (model, _) = adapted(&kind);
             let places = places(&model);
+            // A head that is named is a group as any other: its adapters train, its weight and bias stay.
             for place in places.iter().filter(|place| matches!(place.item, Item::Tensor { .. })) {
-                let head = place.path.starts_with("head") && kind != kinds()[0];
-                let wanted = place.in_adapter();
-                assert!(place.trains() == wanted || head, "{kind:?}: {}", place.path);
+                assert_eq!(place.trains(), place.in_adapter(), "{kind:?}: {}", place.path);
             }
+            assert!(places.iter().any(|place| place.trains() && place.path.starts_with("head.")));
             let moved = trained(model);
             assert_ne!(output(&moved.valid()), output(&source().valid()), "{kind:?}");
             if matches!(kind, AdapterKind::Lora { init: LoraInit::Pissa, .. }) {
@@ -399,6 +399,25 @@ mod tests {
                 let found = now.iter().find(|(other, _)| other == path).expect("there");
                 assert_eq!(found.1, *bits, "{kind:?}: {path}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_not_named_trains_as_a_whole_and_has_no_adapter() {
+        for kind in kinds() {
+            let adapt = AdaptConfig::new(kind.clone(), Seed(3)).on(&["stem", "blocks.1"]);
+            let model = adapt.apply(source(), &groups()).expect("fits");
+            let plan = adapt.plan(&groups(), &model).expect("fits");
+            let switches = Switches::of(&model);
+            let model = plan.apply(model, &switches).expect("fits");
+            let found = places(&model);
+            for place in found.iter().filter(|place| matches!(place.item, Item::Tensor { .. })) {
+                let wanted = place.in_adapter() || place.path.starts_with("head.");
+                assert_eq!(place.trains(), wanted, "{kind:?}: {}", place.path);
+            }
+            let head = found.iter().filter(|place| place.path.starts_with("head."));
+            let head: Vec<&str> = head.map(|place| place.path.as_str()).collect();
+            assert_eq!(head, ["head.weight", "head.bias"], "{kind:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::advise::{
 };
 use crate::probe::{RidgeProbe, default_lambdas};
 use crate::score::{
-    ClassShape, Covariance, Features, Labels, ScoreError, domain_auc, frechet_distance, gbc,
+    ClassShape, Covariance, Features, Labels, ScoreError, cka, domain_auc, frechet_distance, gbc,
     h_score, knn_leave_one_out, leep, log_me, mmd, nce, trans_rate,
 };
 use firebrick_core::check;
@@ -277,6 +277,9 @@ impl Adviser {
             named("TransRate", trans_rate(&features.standardised(), labels, 1e-4)),
             named("GBC", gbc(features, labels, ClassShape::Diagonal)),
         ];
+        if let Some(fresh) = target.fresh {
+            all.push(named("CKA with the fresh copy", cka(features, fresh)));
+        }
         if let Some(probabilities) = target.probabilities {
             all.push(named("LEEP", leep(probabilities, labels)));
             let predicted: Vec<u32> = (0..probabilities.rows())

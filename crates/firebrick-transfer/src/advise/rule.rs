@@ -1,5 +1,6 @@
 //! The survey's table of four cells, and its revision.
 
+use crate::{Groups, Recipe};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,6 +24,33 @@ impl Tuning {
     /// All, the cheaper first.
     pub const ALL: [Self; 5] =
         [Self::HeadOnly, Self::FreezeFirst, Self::Full, Self::LpFt, Self::Scratch];
+
+    /// The recipe that does it to a model in these groups.
+    ///
+    /// Frozen first are a third of the groups, at least one and never all. How many is best is to be measured: give
+    /// other recipes their own contenders.
+    ///
+    /// ```
+    /// use firebrick_transfer::{Groups, Recipe, advise::Tuning};
+    ///
+    /// let groups = Groups::new((0..7).map(|i| (format!("block {i}"), vec![format!("blocks.{i}")])))?;
+    /// assert_eq!(Tuning::FreezeFirst.recipe(&groups), Recipe::freeze_first(2));
+    /// assert_eq!(Tuning::LpFt.recipe(&groups), Recipe::lp_ft());
+    /// # Ok::<(), firebrick_transfer::TransferError>(())
+    /// ```
+    #[must_use]
+    pub fn recipe(self, groups: &Groups) -> Recipe {
+        match self {
+            Self::HeadOnly => Recipe::HeadOnly,
+            Self::FreezeFirst => {
+                let most = groups.len().saturating_sub(1);
+                Recipe::freeze_first((groups.len() / 3).max(1).min(most))
+            }
+            Self::Full => Recipe::full(),
+            Self::LpFt => Recipe::lp_ft(),
+            Self::Scratch => Recipe::Scratch,
+        }
+    }
 }
 
 impl fmt::Display for Tuning {

@@ -67,7 +67,7 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// The features under a copy of the model with fresh weights.
+    /// The features under a copy of the model with fresh weights; how alike they are to its own (CKA) is told beside.
     #[must_use]
     pub fn fresh(mut self, fresh: &'a Features) -> Self {
         self.fresh = Some(fresh);

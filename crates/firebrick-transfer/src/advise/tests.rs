@@ -114,6 +114,11 @@ fn the_look_repeats_and_reports_beside() {
     ];
     assert_eq!(names, wanted);
     assert!(advice.scores.iter().all(|score| score.value.is_some_and(f64::is_finite)));
+    // How alike the features are to those of a copy that was never trained, where there is one.
+    let fresh = blobs(60, 0.0, 3);
+    let beside = adviser().look(&target.clone().fresh(&fresh)).expect("fits").scores;
+    assert_eq!((beside.len(), beside[4].name.as_str()), (10, "CKA with the fresh copy"));
+    assert_eq!(beside[4].value, Some(crate::score::cka(&seen, &fresh).expect("fits")));
     assert_eq!(advice.ratios[0], (Tuning::HeadOnly, 15, 4.0));
     assert!(advice.to_string().contains("full trains 24000 parameters on 60 samples"), "{advice}");
     let text = serde_json::to_string(&advice).expect("writes");
@@ -308,6 +313,28 @@ fn failures_and_bad_lists_are_errors_that_name_the_contender() {
         let error = Measured::new(config).expect_err("refused").to_string();
         assert!(error.starts_with(&format!("`{field}`")), "{error}");
     }
+}
+
+#[test]
+fn every_choice_is_a_recipe() {
+    use crate::{Groups, Recipe};
+    let groups = |count: usize| {
+        let each = (0..count).map(|i| (format!("g{i}"), vec![format!("layers.{i}")]));
+        Groups::new(each).expect("fine")
+    };
+    for (count, frozen) in [(2, 1), (3, 1), (5, 1), (6, 2), (10, 3), (1, 0)] {
+        let recipe = Tuning::FreezeFirst.recipe(&groups(count));
+        assert_eq!(recipe, Recipe::FreezeFirst { k: frozen, redraw: false }, "{count}");
+    }
+    let found = Tuning::ALL.map(|tuning| tuning.recipe(&groups(4)));
+    let wanted = [
+        Recipe::HeadOnly,
+        Recipe::freeze_first(1),
+        Recipe::full(),
+        Recipe::lp_ft(),
+        Recipe::Scratch,
+    ];
+    assert_eq!(found, wanted);
 }
 
 #[test]

@@ -134,7 +134,12 @@ impl Planner<'_> {
     fn take(&mut self, slot: &Slot, name: &str, head: Option<&Head>, entry: &mut Entry) {
         match self.load(slot, name, head, entry) {
             Ok(data) => {
-                let (broken, odd) = suspicion::judge(slot, &data);
+                let (broken, mut odd) = suspicion::judge(slot, &data);
+                let have = entry.file_shape.as_ref().and_then(|shape| shape.get(1).copied());
+                let fitted = self.config.channels.iter().any(|(path, _)| means(slot, path));
+                if let (true, Some(have)) = (fitted, have) {
+                    odd.extend(suspicion::dead_channels(&data, have));
+                }
                 let suspicion = |reason| Suspicion { path: slot.path.clone(), reason };
                 self.suspicions.extend(odd.into_iter().map(suspicion));
                 match broken {

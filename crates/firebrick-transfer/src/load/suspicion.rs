@@ -16,6 +16,23 @@ pub(super) fn norm(data: &TensorData) -> f64 {
     floats(data).iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
+/// Says so where input channels of a kernel `[out, channels, height, width]`, from number `have` on, are all 0.
+pub(super) fn dead_channels(data: &TensorData, have: usize) -> Option<String> {
+    let shape = data.shape().to_vec();
+    let &[out, channels, height, width] = shape.as_slice() else { return None };
+    let (values, area) = (floats(data), height * width);
+    let dead = |channel: &usize| {
+        (0..out).all(|filter| {
+            let start = (filter * channels + channel) * area;
+            values[start..start + area].iter().all(|value| *value == 0.0)
+        })
+    };
+    let count = (have..channels).filter(dead).count();
+    (count > 0).then(|| {
+        format!("{count} new input channels are all 0: what they see counts only once they train")
+    })
+}
+
 /// What is broken about the values for a parameter, and what is odd.
 pub(super) fn judge(slot: &Slot, data: &TensorData) -> (Option<String>, Vec<String>) {
     let mut odd = Vec::new();

@@ -17,7 +17,7 @@ pub enum InputChannels {
     /// response to equal channels stays.
     Timm,
     /// fastai 2: one channel as [`Sum`](Self::Sum); two are the first two times 1.5; more than three are the three
-    /// and zeros, so that what is new starts without a say.
+    /// and zeros, so that what is new starts without a say; the plan names those channels as suspicious.
     Fastai,
     /// The named channels of the file, in this order, times the sum of all channels' norms over theirs.
     Select(Vec<usize>),

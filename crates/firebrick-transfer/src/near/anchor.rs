@@ -72,6 +72,13 @@ impl Anchor {
         self.values.get(path).is_some_and(|(known, _)| known == shape)
     }
 
+    /// What it has, without its values.
+    pub(crate) fn described(&self) -> String {
+        let elements: usize =
+            self.values.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
+        format!("{} parameters with {elements} elements", self.values.len())
+    }
+
     pub(super) fn known(&self) -> String {
         let mut known: Vec<_> = self.values.keys().map(String::as_str).collect();
         known.sort_unstable();

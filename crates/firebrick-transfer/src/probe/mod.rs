@@ -16,10 +16,18 @@ pub use prototype::{Metric, PrototypeProbe};
 pub use ridge::{RidgeProbe, default_lambdas};
 
 use crate::score::{Features, Labels, ScoreError, first_largest};
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData};
+use firebrick_core::ConfigError;
+
+/// How far below the lowest bias an output without samples starts, for each unit of the largest: its logit is below the
+/// others' for all features of usual size, and f16 still has the number.
+const UNSEEN: f64 = 1e4;
 
 /// A linear head: `logits = x W + b`.
 ///
-/// `weights` are in burn's layout, `[features, classes]`, so that they can be put into a `Linear` as they are.
+/// `weights` are in burn's layout, `[features, classes]`; [`linear`](Self::linear) makes a layer of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     /// `[features, classes]`, row by row.
@@ -56,6 +64,58 @@ impl Head {
             .flat_map(|r| (0..classes).map(move |c| (r, c)))
             .map(|(r, c)| logit(r, c))
             .collect())
+    }
+
+    /// The head as a burn layer with `classes` outputs, output k for label k: the new head of a model, by
+    /// [`fit_head`](crate::fit_head) for one.
+    ///
+    /// An output whose label the head never saw has weights of 0 and a bias far below the others, so that it is not
+    /// predicted before it is trained.
+    ///
+    /// # Errors
+    /// When a label is not below `classes`, or weights, biases and names differ in number.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use firebrick_transfer::probe::{RidgeProbe, default_lambdas};
+    /// use firebrick_transfer::score::{Features, Labels};
+    ///
+    /// let features = Features::new(vec![1.0, 1.2, 0.9, -1.0, -0.8, -1.1], 1)?;
+    /// let labels = Labels::new(&[1, 1, 1, 0, 0, 0])?;
+    /// let head = RidgeProbe::fit(&features, &labels, &default_lambdas(&features))?.head;
+    /// let layer = head.linear(3, &Device::flex())?;
+    /// assert_eq!(layer.weight.val().dims(), [1, 3]);
+    /// assert!(head.linear(1, &Device::flex()).is_err());
+    /// # Ok::<(), firebrick_transfer::score::ScoreError>(())
+    /// ```
+    pub fn linear(&self, classes: usize, device: &Device) -> Result<Linear, ScoreError> {
+        let seen = self.names.len();
+        if seen == 0 || self.bias.len() != seen || !self.weights.len().is_multiple_of(seen) {
+            return Err(ScoreError::Shape {
+                field: "weights".into(),
+                expected: format!("a row of {seen} for each feature, with as many biases"),
+                found: self.weights.len(),
+            });
+        }
+        if let Some(label) = self.names.iter().find(|label| **label as usize >= classes) {
+            let expected = format!("above {label}, a label of the head");
+            return Err(ConfigError::new("classes", classes, expected).into());
+        }
+        let largest = self.bias.iter().fold(0.0, |most: f64, bias| most.max(bias.abs()));
+        let lowest = self.bias.iter().copied().fold(f64::INFINITY, f64::min);
+        let rows = self.weights.len() / seen;
+        let mut weights = vec![0.0; rows * classes];
+        let mut bias = vec![lowest - UNSEEN * largest.max(1.0); classes];
+        for (column, &label) in self.names.iter().enumerate() {
+            let class = label as usize;
+            bias[class] = self.bias[column];
+            for row in 0..rows {
+                weights[row * classes + class] = self.weights[row * seen + column];
+            }
+        }
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, classes]), device);
+        let bias = Tensor::<1>::from_data(TensorData::new(bias, [classes]), device);
+        Ok(Linear { weight: Param::from_tensor(weights), bias: Some(Param::from_tensor(bias)) })
     }
 
     /// The label with the largest logit, for each row.

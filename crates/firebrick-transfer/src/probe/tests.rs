@@ -156,6 +156,46 @@ mod cached {
     use std::cell::Cell;
 
     #[test]
+    fn a_head_is_the_layer_that_gives_its_logits() {
+        let (features, labels) = blobs(30, 4, 3, 2.0, 10);
+        let names: Vec<u32> =
+            labels.values().iter().map(|label| [2, 0, 3][*label as usize]).collect();
+        let labels = Labels::new(&names).expect("valid");
+        let lambdas = default_lambdas(&features);
+        for head in [
+            RidgeProbe::fit(&features, &labels, &lambdas).expect("fits").head,
+            PrototypeProbe::fit(&features, &labels, Metric::Euclidean).expect("fits"),
+        ] {
+            let wanted = head.logits(&features).expect("fits");
+            for device in [Device::flex(), Device::flex().autodiff()] {
+                let layer = head.linear(5, &device).expect("fits");
+                assert_eq!(layer.weight.val().dims(), [4, 5]);
+                assert!(!device.is_autodiff() || layer.weight.is_require_grad());
+                let values: Vec<f32> = features.values().iter().map(|x| *x as f32).collect();
+                let inputs = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([30, 4]);
+                let found: Vec<f64> = layer.forward(inputs).try_to_vec_as().expect("reads");
+                for (row, found) in found.chunks_exact(5).enumerate() {
+                    // Sums of four products of about 10, in f32.
+                    for (found, wanted) in
+                        [0, 2, 3].map(|k| found[k]).iter().zip(&wanted[3 * row..])
+                    {
+                        assert!((found - wanted).abs() < 1e-4 * wanted.abs().max(1.0));
+                    }
+                    let least =
+                        [0, 2, 3].map(|k| found[k]).into_iter().fold(f64::INFINITY, f64::min);
+                    assert!(found[1] < least - 1e3 && found[4] < least - 1e3, "{found:?}");
+                }
+                let weights: Vec<f64> = layer.weight.val().try_to_vec_as().expect("reads");
+                assert!(weights.chunks_exact(5).all(|row| row[1] == 0.0 && row[4] == 0.0));
+            }
+            let error = head.linear(3, &Device::flex()).expect_err("refused");
+            assert_eq!(error.to_string(), "`classes` must be above 3, a label of the head, got 3");
+            let cut = Head { bias: vec![0.0; 2], ..head };
+            assert!(cut.linear(5, &Device::flex()).is_err());
+        }
+    }
+
+    #[test]
     fn the_backbone_runs_once_over_each_sample() {
         let device = Device::flex();
         let inputs = Tensor::<1, burn::tensor::Int>::arange(0..7, &device).float().reshape([7, 1]);

@@ -2,6 +2,7 @@
 
 mod carried;
 mod features;
+mod greedy;
 mod phases;
 mod redraw;
 mod run;
@@ -10,6 +11,7 @@ mod shape;
 mod tune;
 
 pub use features::{Headed, features, fit_head};
+pub use greedy::{Greedy, Stacked};
 pub use phases::{OptimizerState, Phase, layer_decay, spread};
 pub use redraw::{TORCH_DEFAULT, redraw};
 pub use search::{Searched, Trial};
@@ -31,7 +33,7 @@ use serde::{Deserialize, Serialize};
 /// | `Scratch` | everything, drawn anew (He et al., ICCV 2019) | 3e-3; 1e-3, 3e-3, 1e-2 |
 /// | `FineTune` | fastai's `fine_tune` | 2e-3; 1e-3, 2e-3, 5e-3 |
 /// | `Gradual` | one group more each epoch, from the head (ULMFiT) | 1e-2; 3e-3, 1e-2, 3e-2 |
-/// | `ChainThaw` | the head, each group alone, everything (Felbo et al., EMNLP 2017) | 1e-3; 3e-4, 1e-3, 3e-3 |
+/// | `ChainThaw` | the head, each other group alone, everything (Felbo et al., EMNLP 2017) | 1e-3; 3e-4, 1e-3, 3e-3 |
 /// | `Discriminative` | everything, each group at a smaller rate than the next (ULMFiT) | 3e-3; 1e-3, 3e-3, 1e-2 |
 /// | `LayerDecay` | everything, at `decay^depth` (ELECTRA, BEiT, timm) | 1e-3; 3e-4, 1e-3, 3e-3 |
 /// | `BitFit` | biases and the head (Ben Zaken et al., ACL 2022) | 1e-3; 3e-4, 1e-3, 1e-2 |
@@ -113,7 +115,8 @@ pub enum Recipe {
         /// Each group's rate is the next one's divided by this; 2.6 in the paper.
         ratio: f64,
     },
-    /// The head, then each group alone from the input on, then everything; `epochs` for each.
+    /// The head, then each other group alone from the input on, then everything; `epochs` for each, and an optimizer
+    /// that begins anew.
     ChainThaw {
         /// Factor on the rate of all phases after the first; 0.1 in the paper.
         later: f64,
@@ -142,7 +145,7 @@ pub enum Recipe {
         /// 3 or 4 in the paper.
         cycles: usize,
     },
-    /// The adapters that hang on the weights, and the head.
+    /// The adapters that hang on the weights, and the head; of a head that has adapters itself, those alone.
     Adapters,
 }
 

@@ -175,11 +175,14 @@ impl Recipe {
             Self::ChainThaw { later } => {
                 let later = rate * check::positive("later", *later)?;
                 let mut phases = vec![phase("head", only_head()?)];
-                for name in groups.names() {
+                // The head has had its turn; DeepMoji's code goes on from the first group to the one before it.
+                for name in groups.names().into_iter().filter(|name| *name != head) {
                     let alone = plan().with_all(Mode::Frozen).with(name, Mode::Trainable)?;
                     phases.push(Phase::new(name, alone, epochs, later, shape));
                 }
                 phases.push(Phase::new("all", plan(), epochs, later, shape));
+                // That code compiles the model anew for each phase, and with it the optimizer.
+                phases.iter_mut().for_each(|phase| phase.state = OptimizerState::Fresh);
                 phases
             }
             Self::Discriminative { ratio } => {
@@ -372,10 +375,19 @@ mod tests {
     #[test]
     fn chain_thaw_and_rifle_have_a_phase_for_each_part() {
         let chain = phases(&Recipe::ChainThaw { later: 0.1 }, 2, 1e-3);
-        assert_eq!(chain.len(), 12);
-        assert_eq!(chain[0].plan.in_mode(Mode::Trainable), ["head"]);
-        assert_eq!(chain[1].plan.in_mode(Mode::Trainable), ["stem"]);
-        assert_eq!(chain[11].plan.in_mode(Mode::Trainable).len(), 10);
+        // As published: the last, the first, .. up to the second last, each once and alone, then all.
+        let names = |phase: &Phase| -> Vec<String> {
+            phase.plan.in_mode(Mode::Trainable).into_iter().map(String::from).collect()
+        };
+        let groups = chain[0].plan.groups().clone();
+        let order: Vec<&str> = std::iter::once("head").chain(groups.names()).take(10).collect();
+        assert_eq!((chain.len(), order[1], groups.head()), (11, "stem", "head"));
+        for (phase, name) in chain.iter().zip(&order) {
+            assert_eq!(names(phase), [*name]);
+        }
+        assert_eq!(names(&chain[10]), groups.names());
+        assert!(chain.iter().all(|phase| phase.state == OptimizerState::Fresh));
+        assert_eq!(chain[0].rate, 1e-3);
         assert!(chain[1..].iter().all(|phase| (phase.rate - 1e-4).abs() < 1e-18));
         let rifle = phases(&Recipe::Rifle { cycles: 3 }, 8, 1e-3);
         assert_eq!(rifle.iter().map(|phase| phase.epochs).collect::<Vec<_>>(), [2, 3, 3]);

@@ -41,6 +41,8 @@ pub struct Tune<G = Option<SkipNonFinite>, P = ()> {
     pub(super) masks: Vec<MaskSource>,
     pub(super) checkpoints: Option<CheckpointConfig>,
     pub(super) interrupt: Arc<AtomicBool>,
+    /// What was done to the model before the first phase, as text.
+    pub(super) before: Option<String>,
 }
 
 /// How one phase went.
@@ -112,6 +114,7 @@ impl Tune {
             masks: Vec::new(),
             checkpoints: None,
             interrupt: Arc::default(),
+            before: None,
         }
     }
 }
@@ -215,6 +218,7 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
             masks: self.masks,
             checkpoints: self.checkpoints,
             interrupt: self.interrupt,
+            before: self.before,
         }
     }
 
@@ -257,7 +261,8 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
 
     /// Saves the run as it goes, and resumes from it: the phases in `transfer.json`, each phase's training in a folder
     /// of its own. A run that was interrupted, also in the middle of a thaw, gives on flex, to the last bit, what it
-    /// would have given without.
+    /// would have given without. A folder that holds a run is refused, unchanged, without
+    /// [`resume`](CheckpointConfig::resume), and with it where that run is another one.
     #[must_use]
     pub fn checkpoints(mut self, config: CheckpointConfig) -> Self {
         self.checkpoints = Some(config);

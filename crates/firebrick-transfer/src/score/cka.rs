@@ -35,8 +35,12 @@ pub fn cka(first: &Features, second: &Features) -> Result<f64, ScoreError> {
             found: second.rows(),
         });
     }
-    first.varies()?;
-    second.varies()?;
+    for (features, field) in [(first, "first"), (second, "second")] {
+        if features.varies().is_err() {
+            let columns = features.columns();
+            return Err(ScoreError::Constant { field: field.into(), columns });
+        }
+    }
     let (x, y) = (first.centred(), second.centred());
     let n = first.rows();
     let squared = |a: &Features, b: &Features| -> f64 {

@@ -49,10 +49,12 @@ pub fn h_score(
     let weight = match covariance {
         Covariance::LedoitWolf => ledoit_wolf_weight(&centred, &svd),
         Covariance::Empirical if svd.rank() + 1 >= n => {
+            // The rank is n - 1 at most: more rows raise it until every column that varies has its say.
+            let live = features.deviations().iter().filter(|deviation| **deviation > 0.0).count();
             return Err(ScoreError::FewRows {
                 field: "features".into(),
                 found: n,
-                needed: svd.rank() + 2,
+                needed: live + 2,
                 why: format!(
                     "their rank is {}, so that the plain covariance explains any labels; shrink it by \
                      `Covariance::LedoitWolf`",

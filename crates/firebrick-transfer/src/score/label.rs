@@ -13,8 +13,8 @@ const SUM_TOLERANCE: f64 = 1e-2;
 /// ```
 ///
 /// `probabilities` is `[n, source classes]`, the source head's softmax on the target's inputs. A source class that
-/// is never predicted has P(z) = 0 and takes no part, where the published code divides 0 by 0. Always below 0,
-/// larger is better.
+/// is never predicted has P(z) = 0 and takes no part, where the published code divides 0 by 0. At most 0, larger
+/// is better.
 ///
 /// # Errors
 /// When rows and labels differ in number, or a row is negative somewhere or does not sum to 1.

@@ -193,13 +193,15 @@ fn the_plain_h_score_is_refused_where_it_is_the_same_for_any_labels() {
     let error = h_score(&features, &labels, Covariance::Empirical).expect_err("saturates");
     assert_eq!(
         error.to_string(),
-        "`features` must have at least 51 rows, got 50: their rank is 49, so that the plain covariance explains any \
+        "`features` must have at least 66 rows, got 50: their rank is 49, so that the plain covariance explains any \
          labels; shrink it by `Covariance::LedoitWolf`"
     );
     // Shrunk, noise gets little of the 9 that the plain score gives any labels.
     let shrunk = h_score(&features, &labels, Covariance::LedoitWolf).expect("is defined");
     assert!((0.0..2.0).contains(&shrunk), "{shrunk}");
-    assert!(h_score(&noise(70, 64, 1), &in_turn(70, 10), Covariance::Empirical).is_ok());
+    // As many rows as it says are enough, and one fewer are not.
+    let plain = |rows| h_score(&noise(rows, 64, 1), &in_turn(rows, 10), Covariance::Empirical);
+    assert!(plain(66).is_ok() && plain(65).is_err());
 }
 
 #[test]
@@ -349,7 +351,10 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
     );
     let flat = Features::new(vec![0.3; 16], 2).expect("valid");
     assert!(text(h_score(&flat, &labels, Covariance::LedoitWolf)).contains("2 constant ones"));
-    assert!(text(cka(&flat, &features)).contains("constant"));
+    let constant =
+        |field: &str| format!("`{field}` must have a column that varies, got 2 constant");
+    assert!(text(cka(&flat, &features)).starts_with(&constant("first")));
+    assert!(text(cka(&features, &flat)).starts_with(&constant("second")));
     assert!(mmd(&flat, &flat, None, 9, Seed(1)).is_err());
     assert!(mmd(&features, &flat, Some(0.0), 9, Seed(1)).is_err());
     assert!(mmd(&features, &features, None, 0, Seed(1)).is_err());

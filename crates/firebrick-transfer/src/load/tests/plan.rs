@@ -121,6 +121,27 @@ fn first_convolutions_take_other_channels_when_told() {
 }
 
 #[test]
+fn new_channels_that_are_all_0_are_suspicious() {
+    let (_folder, opened) = torch();
+    let reasons = |channels: usize, how: InputChannels| {
+        let config = LoadConfig::new().with_input_channels("conv", how);
+        let plan = config.plan(&opened, &Small::new(channels, 5)).expect("a plan");
+        assert_eq!(plan.problems(), [], "{plan}");
+        let at = plan.suspicions().iter().filter(|suspicion| suspicion.path == "conv.weight");
+        at.map(|suspicion| suspicion.reason.clone()).collect::<Vec<_>>()
+    };
+    let found = reasons(5, InputChannels::Fastai);
+    assert!(
+        matches!(found.as_slice(), [one] if one.starts_with("2 new input channels are all 0")),
+        "{found:?}"
+    );
+    assert!(reasons(5, InputChannels::Timm).is_empty());
+    for fewer in [1, 2, 3] {
+        assert!(reasons(fewer, InputChannels::Fastai).is_empty(), "{fewer}");
+    }
+}
+
+#[test]
 fn names_rules_rows_ties_shapes_and_positions() {
     let device = Device::flex();
     let qkv: Vec<f32> = (0..18).map(|value| value as f32).collect();
