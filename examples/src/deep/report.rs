@@ -29,7 +29,7 @@ fn head(summary: &Summary) -> String {
         &format!("with each of {seeds} seeds"),
     )];
     for (name, note, effect) in [
-        ("He initialization", "median accuracy, 12 ReLU layers", "initialization: He"),
+        ("He initialization", "median accuracy, 10 ReLU layers", "initialization: He"),
         ("Pre-training", "median accuracy, 4 sigmoid layers", "greedy layer-wise pre-training"),
     ] {
         if let Some(effect) = summary.effects.iter().find(|other| other.measure == effect) {

@@ -111,7 +111,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
         plan.kind = Kind::Relu;
         plan.scheme = Some(Scheme::KaimingNormal);
     });
-    let relu = Recipe::new(Plan::new(Kind::Relu, 12, 64), 0.02, epochs(12));
+    let relu = Recipe::new(Plan::new(Kind::Relu, 10, 64), 0.02, epochs(16));
     let he = plan(relu, |plan| plan.scheme = Some(Scheme::KaimingNormal));
     let large = plan(relu, |plan| {
         plan.scheme = Some(Scheme::Scaled {
@@ -180,8 +180,8 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             Recipe { pretrained: true, ..sigmoid },
             0.5,
         ),
-        trains("initialization: He", RELU, relu, he, 0.5),
-        trains("batch normalization", RELU, relu, plan(relu, |plan| plan.batch_norm = true), 0.5),
+        trains("initialization: He", RELU, relu, he, 0.3),
+        trains("batch normalization", RELU, relu, plan(relu, |plan| plan.batch_norm = true), 0.3),
         trains("residuals", RELU, relu, plan(relu, |plan| plan.residual = true), 0.5),
         trains(
             "clipping by the global norm at 1",
@@ -218,13 +218,13 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             number: "held-out loss",
             share: false,
             read: |run| run.held_out_loss,
-            margin: 0.9,
+            margin: 0.95,
             rows: 100,
             ..trains(
-                "weight decay: L2 0.005",
+                "weight decay: L2 0.002",
                 "ReLU net, 100 rows",
                 few,
-                Recipe { decay: 0.005, ..few },
+                Recipe { decay: 0.002, ..few },
                 0.0,
             )
         },
@@ -235,10 +235,10 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             margin: 0.8,
             rows: 100,
             ..trains(
-                "weight decay: L2 0.005",
+                "weight decay: L2 0.002",
                 "ReLU net, 100 rows",
                 few,
-                Recipe { decay: 0.005, ..few },
+                Recipe { decay: 0.002, ..few },
                 0.0,
             )
         },
@@ -343,7 +343,7 @@ fn clipped(request: &Request, device: &Device) -> Result<(Effect, Flow), Failure
         share: false,
         without,
         with,
-        margin: 0.1,
+        margin: 0.5,
     };
     let flow = Flow {
         title: "A recurrent net that explodes".into(),
