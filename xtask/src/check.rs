@@ -16,7 +16,7 @@ Runs what CI runs, cheapest first, and stops at the first failure:
   doc       rustdoc without a warning
   test      cargo test: unit tests, properties, doctests
   smoke     the main job in quick mode
-  backends  the same training on ndarray and on wgpu (builds them: about half an hour the first time)
+  backends  the same training on ndarray, on wgpu and on remote servers (builds them: about half an hour the first time)
 
   --skip STEP        leaves a step out; may be repeated
   --keep-going       runs the later steps after a failure too
@@ -40,10 +40,11 @@ const STEPS: &[Step] = &[
 /// The step that a budget may leave out: by far the longest from nothing.
 const LONGEST: &str = "backends";
 
-/// The same training on each back-end; the layers' and penalties' own device tests run by `xtask test`, until they have been
-/// seen to pass there.
+/// The same training on each back-end. All other device tests run by `xtask test`: on a software Vulkan driver they take
+/// eight minutes.
 fn backends() -> Result<(), Failure> {
-    backend::test(&["ndarray", "wgpu"], &["backends".to_owned()])
+    let words = ["backends", "remote"].map(str::to_owned);
+    backend::test(&["ndarray", "wgpu", "remote"], &words)
 }
 
 fn clippy() -> Result<(), Failure> {
