@@ -23,8 +23,22 @@ fn failed(error: SplitError) -> BenchError {
     BenchError::Area(error.to_string())
 }
 
-/// Seconds to split and to list every fold, one at a time.
+/// Seconds to split and to list every fold, one at a time, in lists that are used again.
 fn folds(scheme: &impl Splitter<Output = FoldMap>, rows: &Rows<'_>) -> Duration {
+    let start = Instant::now();
+    if let Ok(map) = scheme.split(rows) {
+        let (mut train, mut valid) = (Vec::new(), Vec::new());
+        for fold in 0..map.k() {
+            if map.split_into(fold, &mut train, &mut valid).is_ok() {
+                black_box((&train, &valid));
+            }
+        }
+    }
+    start.elapsed()
+}
+
+/// The same with new lists for every fold, which whoever asks for them may keep.
+fn owned_folds(scheme: &impl Splitter<Output = FoldMap>, rows: &Rows<'_>) -> Duration {
     let start = Instant::now();
     if let Ok(map) = scheme.split(rows) {
         for split in map.iter() {
@@ -58,6 +72,14 @@ pub(crate) fn run(bench: &mut Harness) -> Result<(), BenchError> {
         .row(case("stratified k-fold").ours(|| folds(&stratified, &rows)).python("scikit-learn"))?;
     let group = GroupKFold::new(FOLDS);
     bench.row(case("group k-fold").ours(|| folds(&group, &rows)).python("scikit-learn"))?;
+    let owned = |scheme: &str| Case::new(format!("{}, owned", name(scheme)), "ms").scale(1e3);
+    bench.row(
+        owned("shuffled k-fold").ours(|| owned_folds(&shuffled, &bare)).python("scikit-learn"),
+    )?;
+    bench.row(
+        owned("stratified k-fold").ours(|| owned_folds(&stratified, &rows)).python("scikit-learn"),
+    )?;
+    bench.row(owned("group k-fold").ours(|| owned_folds(&group, &rows)).python("scikit-learn"))?;
     // scikit-learn's is a Python loop over groups: minutes at this size.
     let both = StratifiedGroupKFold::new(FOLDS);
     bench.row(case("stratified group k-fold").ours(|| folds(&both, &rows)))?;
@@ -112,13 +134,18 @@ fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> Result
     Ok(pool.install(run))
 }
 
-/// The training list of every fold.
+/// Both lists of every fold.
 fn lists(
     scheme: &(impl Splitter<Output = FoldMap> + Sync),
     rows: &Rows<'_>,
-) -> Result<Vec<Vec<u32>>, SplitError> {
+) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
     let map = scheme.split(rows)?;
-    (0..FOLDS).map(|fold| map.train(fold)).collect()
+    let both = |fold| {
+        let (mut train, mut valid) = (Vec::new(), Vec::new());
+        map.split_into(fold, &mut train, &mut valid)?;
+        Ok::<_, SplitError>([train, valid])
+    };
+    (0..FOLDS).map(both).collect()
 }
 
 /// Whether every list is the same on one and on two threads.

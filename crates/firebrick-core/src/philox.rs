@@ -68,29 +68,6 @@ impl Philox {
         Self::block(counter, self.key)
     }
 
-    /// The `N` blocks from block `index` on, lane by lane, which compiles to vector instructions.
-    #[must_use]
-    #[inline]
-    pub fn blocks_at<const N: usize>(&self, index: u64) -> [[u32; 4]; N] {
-        let at: [u64; N] = std::array::from_fn(|lane| index.wrapping_add(lane as u64));
-        let (mut a, mut b) = (at.map(|at| at as u32), at.map(|at| (at >> 32) as u32));
-        let (mut c, mut d) = ([self.stream as u32; N], [(self.stream >> 32) as u32; N]);
-        let [mut k, mut l] = self.key;
-        for _ in 0..10 {
-            for lane in 0..N {
-                let left = u64::from(a[lane]) * 0xD251_1F53;
-                let right = u64::from(c[lane]) * 0xCD9E_8D57;
-                a[lane] = (right >> 32) as u32 ^ b[lane] ^ k;
-                b[lane] = right as u32;
-                c[lane] = (left >> 32) as u32 ^ d[lane] ^ l;
-                d[lane] = left as u32;
-            }
-            k = k.wrapping_add(0x9E37_79B9);
-            l = l.wrapping_add(0xBB67_AE85);
-        }
-        std::array::from_fn(|lane| [a[lane], b[lane], c[lane], d[lane]])
-    }
-
     /// The number of the next word.
     #[must_use]
     pub fn position(&self) -> u128 {
@@ -263,13 +240,6 @@ mod tests {
             entered.seek(skip as u128);
             prop_assert_eq!(entered.next_u32(), words[skip]);
             prop_assert_eq!(entered.position(), skip as u128 + 1);
-        }
-
-        #[test]
-        fn blocks_side_by_side_are_those_one_by_one(seed: u64, stream: u64, index: u64) {
-            let stream = Philox::new(seed, stream);
-            let expected: [_; 9] = std::array::from_fn(|k| stream.block_at(index.wrapping_add(k as u64)));
-            prop_assert_eq!(stream.blocks_at::<9>(index), expected);
         }
 
         #[test]

@@ -7,19 +7,28 @@ const PART: usize = 1 << 16;
 
 /// Rows of each code up to `max`, the column in four parts at once where their tables are small against it.
 fn rows_of_codes(column: &[u32], max: usize) -> Vec<u32> {
-    // Fewer than 2^32 rows fit into a column.
+    // One byte a code keeps the table of a million codes in cache; a code that has filled its byte is noted.
     let count = |part: &[u32]| {
-        let mut table = vec![0u32; max + 1];
-        part.iter().for_each(|&code| table[code as usize] += 1);
-        table
+        let (mut table, mut full) = (vec![0u8; max + 1], Vec::new());
+        for &code in part {
+            let rows = &mut table[code as usize];
+            *rows = rows.wrapping_add(1);
+            if *rows == 0 {
+                full.push(code);
+            }
+        }
+        (table, full)
     };
     let parts = if (max + 1).saturating_mul(8) <= column.len() { 4 } else { 1 };
-    let add = |mut sum: Vec<u32>, other: Vec<u32>| {
-        sum.iter_mut().zip(other).for_each(|(sum, rows)| *sum += rows);
-        sum
-    };
-    let tables = column.par_chunks(column.len().div_ceil(parts).max(PART)).map(count);
-    tables.reduce_with(add).unwrap_or_else(|| vec![0; max + 1])
+    let parts = column.par_chunks(column.len().div_ceil(parts).max(PART)).map(count);
+    let parts: Vec<(Vec<u8>, Vec<u32>)> = parts.collect();
+    // Fewer than 2^32 rows fit into a column.
+    let mut sums = vec![0u32; max + 1];
+    for (table, full) in parts {
+        sums.iter_mut().zip(table).for_each(|(sum, rows)| *sum += u32::from(rows));
+        full.into_iter().for_each(|code| sums[code as usize] += 1 << u8::BITS);
+    }
+    sums
 }
 
 /// Distinct values of a column of codes, numbered densely.
@@ -163,6 +172,17 @@ impl Dense {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_with_more_rows_than_a_byte_holds_are_counted() {
+        // On one part, and on four.
+        for times in [1, 1000] {
+            let counts = [1usize, 0, 255, 256, 257, 512, 70_000].map(|count| count * times);
+            let column: Vec<u32> =
+                (0..).zip(counts).flat_map(|(code, count)| vec![code; count]).collect();
+            assert_eq!(rows_of_codes(&column, 6), counts.map(|count| count as u32));
+        }
+    }
 
     #[test]
     fn both_ways_of_numbering_agree_for_small_and_huge_codes() {

@@ -25,6 +25,11 @@ pub(crate) trait Id: Copy + Eq + Send + Sync + 'static {
     fn write(ids: &[Self], first: u32, wanted: Wanted, out: &mut [u32]) {
         listing::write(ids, first, wanted, out);
     }
+    /// Writes the rows of all other folds and those of `fold`; each list has room for just them.
+    fn write_both(ids: &[Self], first: u32, fold: usize, train: &mut [u32], valid: &mut [u32]) {
+        listing::write(ids, first, Wanted::Others(fold), train);
+        listing::write(ids, first, Wanted::Fold(fold), valid);
+    }
 }
 
 impl Id for u8 {
@@ -42,6 +47,9 @@ impl Id for u8 {
     }
     fn write(ids: &[Self], first: u32, wanted: Wanted, out: &mut [u32]) {
         listing::write_bytes(ids, first, wanted, out);
+    }
+    fn write_both(ids: &[Self], first: u32, fold: usize, train: &mut [u32], valid: &mut [u32]) {
+        listing::write_both_bytes(ids, first, fold, train, valid);
     }
 }
 

@@ -78,18 +78,40 @@ pub(crate) fn list<I: Id>(ids: &[I], len: usize, wanted: Wanted) -> Vec<u32> {
         return rows;
     }
     let counts: Vec<usize> = ids.par_chunks(BLOCK).map(|block| count(block, wanted)).collect();
-    let mut rest = rows.as_mut_slice();
-    let mut parts = Vec::with_capacity(counts.len());
-    for count in counts {
-        let (part, behind) = rest.split_at_mut(count);
-        parts.push(part);
-        rest = behind;
-    }
     let blocks = ids.par_chunks(BLOCK).enumerate();
-    blocks.zip(parts).for_each(|((number, block), part)| {
+    blocks.zip(cut(&mut rows, counts)).for_each(|((number, block), part)| {
         I::write(block, (number * BLOCK) as u32, wanted, part);
     });
     rows
+}
+
+/// Both lists of a split in one pass: the rows of all other folds, and those of `fold`; each has just the room it needs.
+pub(crate) fn both<I: Id>(ids: &[I], fold: usize, train: &mut [u32], valid: &mut [u32]) {
+    if ids.len() <= 2 * BLOCK {
+        return I::write_both(ids, 0, fold, train, valid);
+    }
+    let complete = train.len() + valid.len() == ids.len();
+    let counts = ids.par_chunks(BLOCK).map(|block| {
+        let kept = count(block, Wanted::Fold(fold));
+        let excluded = if complete { 0 } else { count(block, Wanted::Excluded) };
+        (block.len() - kept - excluded, kept)
+    });
+    let (others, kept): (Vec<usize>, Vec<usize>) = counts.unzip();
+    let parts = cut(train, others).into_par_iter().zip(cut(valid, kept));
+    ids.par_chunks(BLOCK).enumerate().zip(parts).for_each(|((number, block), (train, valid))| {
+        I::write_both(block, (number * BLOCK) as u32, fold, train, valid);
+    });
+}
+
+/// The list in parts of these lengths.
+fn cut(list: &mut [u32], lengths: Vec<usize>) -> Vec<&mut [u32]> {
+    let mut rest = list;
+    let part = |len| {
+        let (part, behind) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = behind;
+        part
+    };
+    lengths.into_iter().map(part).collect()
 }
 
 /// Writes the wanted rows of a block that begins at row `first`; `out` has room for just them.
@@ -103,35 +125,56 @@ pub(crate) fn write<I: Id>(ids: &[I], first: u32, wanted: Wanted, out: &mut [u32
 /// The same for one-byte ids.
 pub(crate) fn write_bytes(ids: &[u8], first: u32, wanted: Wanted, out: &mut [u32]) {
     match wanted {
-        Wanted::Fold(fold) => compact(ids, first, out, |eight| equal(eight, fold as u8)),
-        Wanted::Others(fold) => compact(ids, first, out, |eight| {
-            !(equal(eight, fold as u8) | equal(eight, u8::EXCLUDED))
-        }),
-        Wanted::Excluded => compact(ids, first, out, |eight| equal(eight, u8::EXCLUDED)),
+        Wanted::Fold(fold) => compact(ids, first, [out], |eight| [equal(eight, fold as u8)]),
+        Wanted::Others(fold) => {
+            compact(ids, first, [out], |eight| [others(eight, equal(eight, fold as u8))]);
+        }
+        Wanted::Excluded => compact(ids, first, [out], |eight| [equal(eight, u8::EXCLUDED)]),
     }
 }
 
-/// A bit for each of eight ids, the first the lowest: whether it is `id`.
+/// Writes the rows of all other folds and those of `fold`, for one-byte ids.
+pub(crate) fn write_both_bytes(
+    ids: &[u8],
+    first: u32,
+    fold: usize,
+    train: &mut [u32],
+    valid: &mut [u32],
+) {
+    compact(ids, first, [train, valid], |eight| {
+        let kept = equal(eight, fold as u8);
+        [others(eight, kept), kept]
+    });
+}
+
+/// 1 in each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Which of eight ids are `id`: 1 in the byte of each that is, else 0.
 #[inline]
-fn equal(eight: u64, id: u8) -> u8 {
+fn equal(eight: u64, id: u8) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let difference = eight ^ u64::from_le_bytes([id; 8]);
     // The highest bit of each byte that is not zero; no sum of two bytes below 128 carries into the next.
     let other = ((difference & LOW) + LOW) | difference;
-    let zero = (!other & !LOW) >> 7;
-    // Bit 8 j to bit 56 + j; no two products share a place.
-    (zero.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+    (!other & !LOW) >> 7
 }
 
-/// For each choice of eight rows: their places in order, then zeros.
-static PLACES: [[u32; 8]; 256] = {
-    let mut table = [[0; 8]; 256];
+/// Which of eight ids are in a fold, without the `kept` ones.
+#[inline]
+fn others(eight: u64, kept: u64) -> u64 {
+    ONES ^ (kept | equal(eight, u8::EXCLUDED))
+}
+
+/// For each choice of eight rows: their places in order, then zeros, two in a word, which halves the work.
+static PLACES: [[u64; 4]; 256] = {
+    let mut table = [[0; 4]; 256];
     let mut choice = 0;
     while choice < 256 {
         let (mut place, mut next) = (0, 0);
         while place < 8 {
             if choice >> place & 1 == 1 {
-                table[choice][next] = place;
+                table[choice][next / 2] |= place << (32 * (next % 2));
                 next += 1;
             }
             place += 1;
@@ -141,31 +184,57 @@ static PLACES: [[u32; 8]; 256] = {
     table
 };
 
-fn compact(ids: &[u8], first: u32, out: &mut [u32], mask: impl Fn(u64) -> u8) {
+/// Writes each list's rows; `wanted` says for eight ids which rows each list takes.
+#[inline]
+fn compact<const LISTS: usize>(
+    ids: &[u8],
+    first: u32,
+    mut lists: [&mut [u32]; LISTS],
+    wanted: impl Fn(u64) -> [u64; LISTS],
+) {
     let (eights, tail) = ids.as_chunks::<8>();
-    let (mut next, mut row) = (0, first);
+    let mut row = first;
     for eight in eights {
-        let mask = mask(u64::from_le_bytes(*eight));
-        let (places, kept) = (&PLACES[usize::from(mask)], mask.count_ones() as usize);
-        match out[next..].first_chunk_mut::<8>() {
-            // Eight are written, of which only the kept ones count: the next eight overwrite the others.
-            Some(slots) => {
-                slots.iter_mut().zip(places).for_each(|(slot, place)| *slot = row | place);
-            }
-            None => {
-                let slots = out[next..next + kept].iter_mut();
-                slots.zip(places).for_each(|(slot, place)| *slot = row | place);
-            }
-        }
-        next += kept;
+        let wanted = wanted(u64::from_le_bytes(*eight));
+        lists.iter_mut().zip(wanted).for_each(|(list, wanted)| append(list, row, wanted));
         // Blocks begin at multiples of eight, and the rows are fewer than 2^32.
         row = row.wrapping_add(8);
     }
-    let mut last = [u8::EXCLUDED; 8];
+    let mut last = [0; 8];
     last[..tail.len()].copy_from_slice(tail);
-    let mask = mask(u64::from_le_bytes(last)) & ((1u16 << tail.len()) - 1) as u8;
-    let slots = out[next..].iter_mut();
-    slots.zip(&PLACES[usize::from(mask)]).for_each(|(slot, place)| *slot = row | place);
+    let there = (1 << (8 * tail.len())) - 1;
+    let wanted = wanted(u64::from_le_bytes(last));
+    lists.iter_mut().zip(wanted).for_each(|(list, wanted)| append(list, row, wanted & there));
+}
+
+/// Writes those of the eight rows from `row` on that are wanted, and leaves the room behind them.
+#[inline]
+fn append(list: &mut &mut [u32], row: u32, wanted: u64) {
+    // Bit 8 j to bit 56 + j: no two products share a place. And the sum of the bytes.
+    let choice = (wanted.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
+    let kept = (wanted.wrapping_mul(ONES) >> 56) as usize;
+    match list.first_chunk_mut::<8>() {
+        // Eight are written, of which only the wanted ones count: the next eight overwrite the others.
+        Some(slots) => *slots = rows(row, choice),
+        None => write_last(list, row, choice),
+    }
+    *list = &mut std::mem::take(list)[kept..];
+}
+
+/// The same where there is no room for eight.
+#[cold]
+#[inline(never)]
+fn write_last(list: &mut [u32], row: u32, choice: u8) {
+    list.iter_mut().zip(rows(row, choice)).for_each(|(slot, row)| *slot = row);
+}
+
+/// The chosen ones of the eight rows from `row` on, then `row`.
+#[inline]
+fn rows(row: u32, choice: u8) -> [u32; 8] {
+    let twice = u64::from(row) << 32 | u64::from(row);
+    let [a, b, c, d] = PLACES[usize::from(choice)].map(|places| twice | places);
+    let (low, high) = (|two: u64| two as u32, |two: u64| (two >> 32) as u32);
+    [low(a), high(a), low(b), high(b), low(c), high(c), low(d), high(d)]
 }
 
 #[cfg(test)]
@@ -190,6 +259,12 @@ mod tests {
                 Wanted::Others(_) => assert_eq!(count(ids, wanted), expected.len()),
                 Wanted::Excluded => assert_eq!(counts[k], expected.len()),
             }
+        }
+        for fold in 0..k {
+            let expected = (plain(ids, Wanted::Others(fold)), plain(ids, Wanted::Fold(fold)));
+            let mut lists = (vec![0; expected.0.len()], vec![0; expected.1.len()]);
+            both(ids, fold, &mut lists.0, &mut lists.1);
+            assert_eq!(lists, expected, "fold {fold}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The fold map: one byte a row that says which fold the row is in.
 
-use crate::listing::{Wanted, list, tally};
+use crate::listing::{Wanted, both, list, tally};
 use crate::splitter::no_split;
 use crate::{Fingerprint, RowSet, Spec, Split, SplitError, Splits, Warning};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,16 @@ fn lists<I: Id>(ids: &[I], k: usize, counts: &[usize]) -> FoldLists {
     FoldLists { offsets, rows }
 }
 
+/// Gives a list whose content no longer matters that length.
+fn resize(list: &mut Vec<u32>, len: usize) {
+    if list.capacity() < len {
+        // Memory that comes zeroed is not written twice.
+        *list = vec![0; len];
+    } else {
+        list.resize(len, 0);
+    }
+}
+
 impl FoldMap {
     /// A map from ids that are below `k` or excluded.
     pub(crate) fn new<I: Id>(
@@ -163,6 +173,44 @@ impl FoldMap {
         }
         let len = self.rows() - self.counts[fold] - self.counts[self.k];
         Ok(self.list(len, Wanted::Others(fold)))
+    }
+
+    /// Split `fold` into two lists whose memory is used again: `train` receives the rows of all other folds, `valid`
+    /// those of `fold`, both ascending, without excluded ones.
+    ///
+    /// The form for going through the folds one at a time: it makes both lists in one pass, and allocates once.
+    ///
+    /// ```
+    /// use firebrick_split::{KFold, Rows, Splitter};
+    ///
+    /// let folds = KFold::new(3).split(&Rows::new(7))?;
+    /// let (mut train, mut valid) = (Vec::new(), Vec::new());
+    /// for fold in 0..folds.k() {
+    ///     folds.split_into(fold, &mut train, &mut valid)?;
+    ///     assert_eq!(train.len() + valid.len(), 7);
+    /// }
+    /// assert_eq!((train, valid), (vec![0, 1, 2, 3, 4], vec![5, 6]));
+    /// # Ok::<(), firebrick_split::SplitError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SplitError::NoSuchSplit`] when there is no such fold; the lists are then as they were.
+    pub fn split_into(
+        &self,
+        fold: usize,
+        train: &mut Vec<u32>,
+        valid: &mut Vec<u32>,
+    ) -> Result<(), SplitError> {
+        if fold >= self.k {
+            return Err(no_split(fold, self.k));
+        }
+        resize(train, self.rows() - self.counts[fold] - self.counts[self.k]);
+        resize(valid, self.counts[fold]);
+        match &self.ids {
+            Ids::U8(ids) => both(ids, fold, train, valid),
+            Ids::U16(ids) => both(ids, fold, train, valid),
+        }
+        Ok(())
     }
 
     /// All folds listed in one pass; 4 bytes a row.
@@ -260,10 +308,9 @@ impl Splits for FoldMap {
     }
 
     fn get(&self, index: usize) -> Result<Split, SplitError> {
-        Ok(Split {
-            train: RowSet::List(self.train(index)?),
-            valid: RowSet::List(self.fold(index)?),
-        })
+        let (mut train, mut valid) = (Vec::new(), Vec::new());
+        self.split_into(index, &mut train, &mut valid)?;
+        Ok(Split { train: RowSet::List(train), valid: RowSet::List(valid) })
     }
 
     fn warnings(&self) -> &[Warning] {
@@ -328,6 +375,15 @@ mod tests {
             assert_eq!(map.excluded(), [2, 9]);
             assert_eq!(map.sizes()[..3], [4, 2, 3]);
             assert_eq!((map.fold_of(1), map.fold_of(2), map.fold_of(99)), (Some(2), None, None));
+            // Lists that were longer, shorter and of another map.
+            let (mut train, mut valid) = (vec![7; 100], vec![7]);
+            for fold in 0..3 {
+                map.split_into(fold, &mut train, &mut valid).expect("exists");
+                assert_eq!(train, map.train(fold).expect("exists"));
+                assert_eq!(valid, map.fold(fold).expect("exists"));
+            }
+            assert!(map.split_into(k, &mut train, &mut valid).is_err());
+            assert_eq!(valid, [1, 5, 6]);
             let lists = map.lists();
             assert_eq!(lists.count(), k);
             for fold in 0..k {

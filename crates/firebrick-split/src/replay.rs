@@ -197,6 +197,7 @@ fn lists(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
 
     #[test]
     fn all_recorded_problems_of_scikit_learn_are_equal() {
@@ -205,6 +206,38 @@ mod tests {
         let report = replay(&recorded).expect("the golden file has the form");
         assert!(report.differences.is_empty(), "{:#?}", report.differences);
         assert!(report.cases >= 200 && report.equal == report.cases);
+    }
+
+    /// The columns of tests/references/split_large.py.
+    fn columns(n: u64) -> (Vec<u64>, Vec<u64>) {
+        let mixed = |row: u64| (row * 2_654_435_761 + 12345) % (1 << 32) / 1024;
+        let label = |m: u64| if m % 3 == 0 { 0 } else { m % 10 };
+        let group = |m: u64| (m % 300) * (m / 300 % 300) / 300;
+        (0..n).map(mixed).map(|m| (label(m), group(m))).unzip()
+    }
+
+    #[test]
+    fn problems_of_thousands_of_rows_have_the_digests_of_scikit_learn() {
+        let text = include_str!("../../../tests/references/split_large.json");
+        let mut recorded: Vec<Value> = serde_json::from_str(text).expect("a list of problems");
+        assert_eq!(recorded.len(), 9);
+        for value in &mut recorded {
+            let (splits, wanted) = (value["splits"].as_u64(), value["sha256"].clone());
+            let (labels, groups) = columns(value["n"].as_u64().expect("a number of rows"));
+            (value["y"], value["g"]) = (labels.into(), groups.into());
+            // As many as there are; which rows they hold is in the digest only.
+            value["folds"] =
+                vec![serde_json::json!([[], []]); splits.expect("a count") as usize].into();
+            let case = Case::deserialize(&*value).expect("the form");
+            let folds = run(&case).expect("splits");
+            assert_eq!(folds.len(), case.folds.len(), "{}", case.kind);
+            let mut digest = Sha256::new();
+            for rows in folds.as_flattened() {
+                digest.update((rows.len() as u32).to_le_bytes());
+                rows.iter().for_each(|row| digest.update(row.to_le_bytes()));
+            }
+            assert_eq!(crate::hex::encode(&digest.finalize()), wanted, "{}", case.kind);
+        }
     }
 
     #[test]

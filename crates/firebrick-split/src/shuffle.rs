@@ -17,7 +17,7 @@ const BATCH: usize = 16;
 pub(crate) struct Words {
     stream: Philox,
     next_block: u64,
-    words: [[u32; 4]; BATCH],
+    words: [u32; 4 * BATCH],
     used: usize,
 }
 
@@ -29,23 +29,37 @@ impl Words {
 
     /// The words of `stream` from those of block `block` on.
     fn at(stream: Philox, block: u64) -> Self {
-        Self { stream, next_block: block, words: [[0; 4]; BATCH], used: 4 * BATCH }
+        Self { stream, next_block: block, words: [0; 4 * BATCH], used: 4 * BATCH }
     }
 
     #[inline(never)]
     fn refill(&mut self) {
-        self.words = self.stream.blocks_at(self.next_block);
-        self.next_block += BATCH as u64;
+        // Packed in pairs: LLVM makes vector instructions of this loop, and of one that stores four words it does not.
+        let mut blocks = [[0u64; 2]; BATCH];
+        for (lane, block) in blocks.iter_mut().enumerate() {
+            let at = self.next_block.wrapping_add(lane as u64);
+            let [a, b, c, d] = self.stream.block_at(at).map(u64::from);
+            *block = [a | b << 32, c | d << 32];
+        }
+        let pairs = self.words.as_chunks_mut::<2>().0.iter_mut().zip(blocks.as_flattened());
+        pairs.for_each(|(words, &pair)| *words = [pair as u32, (pair >> 32) as u32]);
+        self.next_block = self.next_block.wrapping_add(BATCH as u64);
         self.used = 0;
+    }
+
+    /// The words that are there and not used, at least one; whoever takes them counts them in `used`.
+    #[inline]
+    fn ready(&mut self) -> &[u32] {
+        if self.used == self.words.len() {
+            self.refill();
+        }
+        &self.words[self.used..]
     }
 
     /// The next word.
     #[inline]
     pub(crate) fn next(&mut self) -> u32 {
-        if self.used == 4 * BATCH {
-            self.refill();
-        }
-        let word = self.words.as_flattened()[self.used];
+        let word = self.ready()[0];
         self.used += 1;
         word
     }
@@ -66,9 +80,24 @@ impl Words {
     /// Shuffles uniformly; at most `u32::MAX` items.
     pub(crate) fn shuffle<T: Copy>(&mut self, items: &mut [T]) {
         debug_assert!(items.len() <= u32::MAX as usize);
-        for i in (1..items.len()).rev() {
-            let j = self.below(i as u32 + 1) as usize;
-            items.swap(i, j);
+        let mut left = items.len();
+        while left > 1 {
+            let mut used = 0;
+            // The draws of `below`, with the words of a batch at hand.
+            for &word in self.ready() {
+                used += 1;
+                let n = left as u32;
+                let product = u64::from(word) * u64::from(n);
+                if (product as u32) < n && (product as u32) < n.wrapping_neg() % n {
+                    continue;
+                }
+                left -= 1;
+                items.swap(left, (product >> 32) as usize);
+                if left == 1 {
+                    break;
+                }
+            }
+            self.used += used;
         }
     }
 }

@@ -53,7 +53,8 @@ pub trait Splits {
     /// What the user should know.
     fn warnings(&self) -> &[Warning];
 
-    /// All splits in order, each made when it is reached.
+    /// All splits in order, each made when it is reached, with lists of its own;
+    /// [`FoldMap::split_into`](crate::FoldMap::split_into) uses the same two again and is faster.
     fn iter(&self) -> impl Iterator<Item = Split> + '_
     where
         Self: Sized,
