@@ -100,6 +100,7 @@ fn best(columns: &[&[f64]], weights: &[u32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Candidates that err with probability 0.2, independently.
     fn equal(candidates: usize, rows: usize, seed: u64) -> Vec<Vec<f64>> {
@@ -133,6 +134,23 @@ mod tests {
         assert_eq!(report.apparent, plain);
         // Out-of-bag means of about 110 rows scatter by 0.4 / sqrt(110) = 0.038, over 2000 by 0.0009.
         assert!((report.corrected - plain).abs() < 0.004);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn one_candidate_is_its_plain_mean_whatever_its_losses(
+            losses in prop::collection::vec(-5.0..5.0f64, 2..60),
+            seed: u64,
+        ) {
+            let report = bbc_cv(std::slice::from_ref(&losses), 2000, Seed(seed)).expect("valid");
+            prop_assert_eq!(report.apparent, mean(&losses));
+            let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            // Hoeffding: 2000 means within a range r are off by 0.08 r with a chance of 2 exp(-25.6) at most.
+            let off = (report.corrected - report.apparent).abs();
+            prop_assert!(off <= 0.08 * (most - least) + 1e-12, "{off}");
+        }
     }
 
     #[test]

@@ -261,5 +261,23 @@ mod tests {
             let choice = report(&columns).choose(Criterion::ValidationLoss, rule).expect("one");
             prop_assert!(columns[choice.index].0 <= columns[choice.best].0);
         }
+
+        #[test]
+        fn the_order_of_candidates_changes_no_winner(
+            // Few values, so that many means tie.
+            losses in prop::collection::vec(prop::collection::vec(0u32..3, 4), 2..7),
+            which in 0usize..3,
+            seed: u64,
+        ) {
+            let rule = [Rule::BestMean, Rule::OneStandardError, Rule::PairedOneStandardError][which];
+            let columns = losses.iter().enumerate().map(|(complexity, losses)| {
+                (complexity as f64, losses.iter().copied().map(f64::from).collect())
+            });
+            let columns: Vec<(f64, Vec<f64>)> = columns.collect();
+            let mut turned = columns.clone();
+            Seed(seed).stream("test").shuffle(&mut turned);
+            let (first, second) = (winner(&report(&columns), rule), winner(&report(&turned), rule));
+            prop_assert_eq!(columns[first].0, turned[second].0);
+        }
     }
 }

@@ -82,6 +82,7 @@ fn open_unit(field: &str, value: f64) -> Result<f64, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn close(found: f64, wanted: f64) {
         assert!((found - wanted).abs() <= 1e-10, "{found} is not {wanted}");
@@ -133,15 +134,21 @@ mod tests {
         close(high, 0.013779105064302126);
     }
 
-    #[test]
-    fn the_correction_is_as_published() {
-        // J = k values: the naive interval times sqrt(1 + k / (k - 1)), since the ratio is 1 / (k - 1).
-        let values = [0.1, 0.2, 0.15, 0.3, 0.22];
-        let spread = Spread::of(values.to_vec()).expect("finite");
-        let (low, high) = corrected_interval(&values, 0.25, 0.9).expect("valid");
-        let naive = special::t_quantile(0.95, 4.0) * spread.standard_error;
-        close(high - spread.mean, naive * (1.0f64 + 5.0 / 4.0).sqrt());
-        close(spread.mean - low, high - spread.mean);
+    proptest! {
+        /// J = k values: the naive interval times sqrt(1 + k / (k - 1)), since the ratio is 1 / (k - 1).
+        #[test]
+        fn the_correction_is_as_published(
+            values in prop::collection::vec(-1.0..1.0f64, 2..12),
+            level in 0.5..0.99f64,
+        ) {
+            let k = values.len() as f64;
+            let spread = Spread::of(values.clone()).expect("finite");
+            let (low, high) = corrected_interval(&values, 1.0 / (k - 1.0), level).expect("valid");
+            let naive = special::t_quantile(0.5 + 0.5 * level, k - 1.0) * spread.standard_error;
+            let wanted = naive * (1.0 + k / (k - 1.0)).sqrt();
+            prop_assert!((high - spread.mean - wanted).abs() <= 1e-10 * (1.0 + wanted));
+            prop_assert!((spread.mean - low - wanted).abs() <= 1e-10 * (1.0 + wanted));
+        }
     }
 
     #[test]

@@ -286,6 +286,8 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{FoldScore, Outcome};
+    use proptest::prelude::*;
 
     #[test]
     fn spreads_match_hand_computed_ones() {
@@ -300,5 +302,36 @@ mod tests {
         assert_eq!((far.mean, far.sd), (1e9 + 2.0, 1.0));
         assert!(Spread::of(vec![1.0]).is_err());
         assert!(Spread::of(vec![1.0, f64::NAN]).is_err());
+    }
+
+    proptest! {
+        /// The summary is that of the folds as they are stored, training and validation apart.
+        #[test]
+        fn means_are_those_of_the_stored_folds(
+            numbers in prop::collection::vec(prop::array::uniform4(0.0..10.0f64), 2..8),
+        ) {
+            let folds = vec![Fold { train: vec![0], validation: vec![1] }; numbers.len()];
+            let results = numbers.iter().map(|&[a, b, c, d]| FoldResult {
+                outcome: Outcome::Done(FoldScore::new(a, b, c, d)),
+                seconds: 0.0,
+            });
+            let candidates = [Candidate::new("a", 1.0, ())];
+            let report = Report::new(Seed(0), &candidates, &folds, results.collect());
+            let text = serde_json::to_string(&report.expect("finite")).expect("serializes");
+            let report: Report = serde_json::from_str(&text).expect("reads back");
+            let scores = report.candidates[0].scores.as_ref().expect("no fold failed");
+            let found = [
+                &scores.train_loss,
+                &scores.train_error,
+                &scores.validation_loss,
+                &scores.validation_error,
+            ];
+            for (place, spread) in found.into_iter().enumerate() {
+                let column: Vec<f64> = numbers.iter().map(|fold| fold[place]).collect();
+                prop_assert_eq!(&spread.values, &column);
+                let plain = column.iter().sum::<f64>() / column.len() as f64;
+                prop_assert!((spread.mean - plain).abs() < 1e-12);
+            }
+        }
     }
 }
