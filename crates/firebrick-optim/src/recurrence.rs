@@ -91,16 +91,26 @@ pub trait Rule<const N: usize>: Clone + fmt::Debug + Send + Sync + 'static {
     fn update<V: Value>(step: &Self::Step, param: V, grad: V, state: [V; N]) -> (V, [V; N]);
 }
 
-/// A [`Rule`] with its number of slots erased.
+/// A rule of any kind with its number of slots erased; what most kinds answer alike need not be written.
 pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     fn slots(&self) -> &'static [&'static str];
-    fn start(&self, lr: f64) -> Vec<f64>;
-    fn memory(&self) -> Vec<f64>;
-    fn moves(&self, t: u64) -> bool;
-    fn evaluation(&self) -> Option<(usize, f64)>;
+    fn start(&self, _lr: f64) -> Vec<f64> {
+        vec![0.0; self.slots().len()]
+    }
+    fn memory(&self) -> Vec<f64> {
+        Vec::new()
+    }
+    fn moves(&self, _t: u64) -> bool {
+        true
+    }
+    fn evaluation(&self) -> Option<(usize, f64)> {
+        None
+    }
     /// Whether each element is stepped by itself.
-    fn is_elementwise(&self) -> bool;
+    fn is_elementwise(&self) -> bool {
+        false
+    }
     /// What it shares among the parameters of a group.
     fn shared(&self) -> Option<&dyn Shared> {
         None
@@ -108,7 +118,9 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     /// Whether [`run`](Self::run) is there for host memory.
     fn has_pass(&self) -> bool;
     /// Number of elements of each slot for a parameter of `shape`.
-    fn lengths(&self, shape: &[usize]) -> Vec<usize>;
+    fn lengths(&self, shape: &[usize]) -> Vec<usize> {
+        vec![shape.iter().product(); self.slots().len()]
+    }
     /// Over host memory, in place; parallel inside when the parameter is large.
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>);
     /// The same as tensor operations.
@@ -123,16 +135,18 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
         grad: Tensor<1>,
         state: Vec<Tensor<1>>,
     ) -> (Tensor<1>, Vec<Tensor<1>>);
-    /// The same for one element in f64.
+    /// The same for one element in f64, of a rule that steps each by itself; others leave it as it is.
     fn run_f64(
         &self,
-        clock: &Clock,
-        memory: &mut [f64],
-        around: &Around,
+        _clock: &Clock,
+        _memory: &mut [f64],
+        _around: &Around,
         param: f64,
-        grad: f64,
-        state: &mut [f64],
-    ) -> f64;
+        _grad: f64,
+        _state: &mut [f64],
+    ) -> f64 {
+        param
+    }
 }
 
 /// What happens around a rule, for every rule alike: `g' = scale g + l2 p`, `p' = keep p`, and
@@ -287,9 +301,6 @@ impl<R: Rule<N>, const N: usize> DynRule for Counted<R, N> {
     }
     fn has_pass(&self) -> bool {
         true
-    }
-    fn lengths(&self, shape: &[usize]) -> Vec<usize> {
-        vec![shape.iter().product(); N]
     }
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>) {
         let (step, around) = (self.0.at(clock, memory), *around);

@@ -140,26 +140,8 @@ impl<R: ReducingRule<N, S>, const N: usize, const S: usize> DynRule for Reduced<
     fn slots(&self) -> &'static [&'static str] {
         const { &R::SLOTS }
     }
-    fn start(&self, _: f64) -> Vec<f64> {
-        vec![0.0; N]
-    }
-    fn memory(&self) -> Vec<f64> {
-        Vec::new()
-    }
-    fn moves(&self, _: u64) -> bool {
-        true
-    }
-    fn evaluation(&self) -> Option<(usize, f64)> {
-        None
-    }
-    fn is_elementwise(&self) -> bool {
-        false
-    }
     fn has_pass(&self) -> bool {
         true
-    }
-    fn lengths(&self, shape: &[usize]) -> Vec<usize> {
-        vec![shape.iter().product(); N]
     }
     fn run(&self, clock: &Clock, _: &mut [f64], around: &Around, pass: Pass<'_>) {
         let first = First::<R, N, S> { step: self.0.at(clock, pass.shape), around: *around };
@@ -191,16 +173,5 @@ impl<R: ReducingRule<N, S>, const N: usize, const S: usize> DynRule for Reduced<
             R::finish(&step, factor, param, grad, state)
         });
         (new, state.into())
-    }
-    fn run_f64(
-        &self,
-        _: &Clock,
-        _: &mut [f64],
-        _: &Around,
-        param: f64,
-        _: f64,
-        _: &mut [f64],
-    ) -> f64 {
-        param
     }
 }

@@ -61,20 +61,11 @@ impl<R: TensorRule> DynRule for Whole<R> {
     fn slots(&self) -> &'static [&'static str] {
         self.0.slots()
     }
-    fn start(&self, _: f64) -> Vec<f64> {
-        vec![0.0; self.0.slots().len()]
-    }
     fn memory(&self) -> Vec<f64> {
         self.0.memory()
     }
     fn moves(&self, t: u64) -> bool {
         self.0.moves(t)
-    }
-    fn evaluation(&self) -> Option<(usize, f64)> {
-        None
-    }
-    fn is_elementwise(&self) -> bool {
-        false
     }
     fn shared(&self) -> Option<&dyn Shared> {
         self.0.shared()
@@ -99,16 +90,5 @@ impl<R: TensorRule> DynRule for Whole<R> {
         around.tensors(param, grad, |param, grad| {
             self.0.step(clock, shape, memory, param, grad, state)
         })
-    }
-    fn run_f64(
-        &self,
-        _: &Clock,
-        _: &mut [f64],
-        _: &Around,
-        param: f64,
-        _: f64,
-        _: &mut [f64],
-    ) -> f64 {
-        param
     }
 }
