@@ -30,7 +30,8 @@ KINDS = {
     "mixing": "mixup cutmix",
     "augmentation": "affine brightness contrast saturation sharpness solarize auto_contrast equalize posterize "
     "flip_horizontal flip_vertical",
-    "dropout": "inverted spatial alpha gaussian drop_path drop_block",
+    "dropout": "inverted spatial alpha gaussian drop_path drop_block variational embedding zoneout drop_connect "
+    "weight_drop concrete",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
 cases = {kind: [] for kind in KINDS}
@@ -298,6 +299,23 @@ for p, size in [(0.1, 3), (0.2, 4), (0.1, 7)]:
     statistics("drop_block", {"prob": p, "block_size": size}, [500, 20, 14, 14], maps, 196)
     found = cases["dropout"][-1]["statistics"]
     cases["dropout"][-1]["statistics"] = {"mean": found["mean"]}
+
+# What torch has no layer for, from its dropout and distributions: over axes of length 1 a mask is shared.
+for p in (0.2, 0.6):
+    # Steps last, so that those of a feature, which are dropped together, lie side by side.
+    statistics("variational", {"prob": p}, [1000, 3, 200], F.dropout1d(torch.ones(1000, 200, 3), p, True), 3)
+    words = F.embedding(torch.arange(200_000), F.dropout(torch.ones(200_000, 1), p, True).expand(-1, 3))
+    statistics("embedding", {"prob": p}, [200_000, 3], words, 3)
+    # A state that was 0 stays 0 where a unit keeps it.
+    statistics("zoneout", {"prob": p}, [1_000_000], torch.bernoulli(torch.full((1_000_000,), 1 - p)), 1)
+    each = F.dropout(torch.ones(200_000, 4, 1), p, True)
+    statistics("drop_connect", {"prob": p}, [200_000, 4], torch.ones(200_000, 1, 4) @ each, 1)
+    statistics("weight_drop", {"prob": p}, [1000, 1000], F.dropout(torch.ones(1000, 1000), p, True), 1)
+for p, tau in [(0.2, 0.1), (0.5, 0.7)]:
+    relaxed = torch.distributions.RelaxedBernoulli(torch.tensor(tau), probs=torch.tensor(p)).sample((1_000_000,))
+    statistics("concrete", {"prob": p, "temperature": tau}, [1_000_000], (1 - relaxed) / (1 - p), 1)
+    # A relaxed unit is never wholly dropped but for rounding.
+    cases["dropout"][-1]["statistics"].pop("kept")
 
 lists = [f'"{kind}": [\n' + ",\n".join(json.dumps(case) for case in group) + "\n]" for kind, group in cases.items()]
 print("{" + ",\n".join(lists) + "}")

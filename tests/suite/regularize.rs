@@ -248,12 +248,15 @@ fn penalties_and_projections_are_the_same_on_every_device() {
 
 #[test]
 fn recorded_cases_replay_on_every_device() {
-    let text = include_str!("../references/regularize.json");
-    let file: serde_json::Value = serde_json::from_str(text).expect("parses");
+    let files = [
+        include_str!("../references/regularize.json"),
+        include_str!("../references/regularize_keras.json"),
+    ]
+    .map(|text| serde_json::from_str::<serde_json::Value>(text).expect("parses"));
     for device in devices() {
         let gpu = !["Flex", "NdArray"].iter().any(|host| format!("{device:?}").contains(host));
         let mut wrong = Vec::new();
-        for (kind, list) in file.as_object().expect("lists") {
+        for (kind, list) in files.iter().flat_map(|file| file.as_object().expect("lists")) {
             for case in list.as_array().expect("a list") {
                 let replay = replay_case(case, &device).expect("runs");
                 // A GPU's exponentials and sums are a few roundings farther off.

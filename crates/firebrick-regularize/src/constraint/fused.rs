@@ -195,11 +195,16 @@ impl Piece<'_> {
     }
 
     fn run(self) {
-        pulp::Arch::new().dispatch(|| self.change());
+        pulp::Arch::new().dispatch(self);
     }
+}
+
+/// A type of its own, not a closure, which would not be inlined into the code for each instruction set.
+impl pulp::NullaryFnOnce for Piece<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn change(self) {
+    fn call(self) {
         match self {
             Self::Elements(kernel, values) => kernel.elements(values),
             Self::Rows(kernel, values, length) => {

@@ -1,11 +1,16 @@
 //! Replays recorded cases of other libraries.
 
+mod arguments;
 mod case;
+mod compare;
+mod layer;
+mod picture;
 mod statistics;
 
 use crate::*;
+use arguments::check_arguments;
 use burn::tensor::{Device, Tensor};
-use case::{Case, Leaf, check_arguments, list, missing};
+use case::{Case, Leaf, list, missing};
 use firebrick_core::Seed;
 use serde_json::Value;
 
@@ -47,12 +52,14 @@ impl RegularizeReplay {
 /// {"name":"inverted","args":{"prob":0.5},"shape":[1000,1000],"input":"ones",
 ///  "statistics":{"kept":[0.5006,5e-4],"mean":[1.0011,1e-3],"variance":[1.0,2e-6]}}
 /// ```
-/// `tests/references/regularize.py` writes them and lists the names; weights are in burn's layout, and `"layer"` is
-/// burn's name of a linear, convolutional or transposed layer. Gradients may be left out. An L2 case may say
-/// `"convention":"full"`, L2, L1 and elastic net `"scope":"all"` (with an input `"bias"`), group lasso `"groups"`
-/// `"inputs"` or an axis. The output of a mixing case is the inputs, then the targets. A case of dropout records
-/// statistics of one draw on inputs of 1, or standard normal ones, each with its standard error; ours is another draw,
-/// of the seed `"seed"` or 0.
+/// `tests/references/regularize.py` and `regularize_keras.py` write them and list the names; weights are in burn's
+/// layout, and `"layer"` is burn's name of a linear, convolutional or transposed layer. Gradients may be left out. An
+/// L2 case may say `"convention":"full"`, L2, L1 and elastic net `"scope":"all"` (with an input `"bias"`), group lasso
+/// `"groups"` `"inputs"` or an axis, max-norm and unit norm the `"axis"` of units. The output of a mixing case is the
+/// inputs, then the targets. A case of dropout records statistics of one draw on inputs of 1, or standard normal ones,
+/// each with its standard error; ours is another draw, of the seed `"seed"` or 0. What is dropped are words of a table
+/// for `"embedding"`, weights for `"weight_drop"`, weights of 1 that add a row up for `"drop_connect"`, and a new state
+/// after one of 0 for `"zoneout"`.
 ///
 /// # Errors
 /// [`RegularizeError::UnknownCase`] for a name that is not known, [`RegularizeError::UnknownArgument`] for an argument
@@ -99,8 +106,12 @@ pub fn replay_case(case: &Value, device: &Device) -> Result<RegularizeReplay, Re
             let config = SpectralConfig::new(case.arg("strength")?).with_warmup(2000);
             case.penalty(&config.init(Seed(0))?)
         }
-        "max_norm" => case.project(&MaxNormConfig::new().with_max(case.arg("max")?).init()?, 0.0),
-        "unit_norm" => case.project(&UnitNormConfig::new().init(), 0.0),
+        "max_norm" => {
+            let config = MaxNormConfig::new().with_max(case.arg("max")?);
+            case.project(&config.with_axis(case.axis()?).init()?, 0.0)
+        }
+        "unit_norm" => case.project(&UnitNormConfig::new().with_axis(case.axis()?).init(), 0.0),
+        "non_negative" => case.project(&NonNegative::new(), 0.0),
         "proximal_l1" => {
             let rule = ProximalL1Config::new(case.arg("strength")?).init()?;
             case.project(&rule, case.arg("lr")?)
@@ -220,17 +231,28 @@ mod tests {
     use serde_json::json;
 
     /// Made by torch, torchvision and timm; see tests/references/regularize.py.
-    const GOLDEN: &str = include_str!("../../../../tests/references/regularize.json");
+    const TORCH: &str = include_str!("../../../../tests/references/regularize.json");
+    /// Made by Keras; see tests/references/regularize_keras.py.
+    const KERAS: &str = include_str!("../../../../tests/references/regularize_keras.json");
 
     #[test]
-    fn recorded_cases_are_reproduced() {
-        let file: Value = serde_json::from_str(GOLDEN).expect("parses");
+    fn recorded_cases_of_torch_are_reproduced() {
+        reproduced(TORCH, 318);
+    }
+
+    #[test]
+    fn recorded_cases_of_keras_are_reproduced() {
+        reproduced(KERAS, 125);
+    }
+
+    fn reproduced(text: &str, count: usize) {
+        let file: Value = serde_json::from_str(text).expect("parses");
         let lists = file.as_object().expect("lists by kind");
         let cases: Vec<(&String, &Value)> = lists
             .iter()
             .flat_map(|(kind, list)| list.as_array().into_iter().flatten().map(move |c| (kind, c)))
             .collect();
-        assert!(cases.len() >= 306, "{}", cases.len());
+        assert!(cases.len() >= count, "{}", cases.len());
         for device in devices() {
             let mut wrong = Vec::new();
             for (index, (kind, case)) in cases.iter().enumerate() {

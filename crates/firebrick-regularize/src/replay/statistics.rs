@@ -2,7 +2,9 @@
 
 use super::{RegularizeReplay, list, missing};
 use crate::*;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Param, ParamGroup};
+use burn::nn::{EmbeddingConfig, Initializer, LinearConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use firebrick_core::Seed;
 use serde_json::Value;
 
@@ -27,7 +29,7 @@ pub(super) fn replay(
         if normal { MaskSource::named(seed, "input").normals(count) } else { vec![1.0; count] };
     let input = Tensor::<1>::from_data(TensorData::new(input, [count]), &device.clone().autodiff());
     let output: Vec<f64> = draw(name, case, input, &shape, seed)?.try_to_vec_as()?;
-    let n = count as f64;
+    let n = output.len() as f64;
     let mean = output.iter().sum::<f64>() / n;
     let recorded = case["statistics"].as_object().ok_or_else(|| missing("statistics"))?;
     let mean_error = recorded.get("mean").map(|pair| list(pair, "mean")).transpose()?;
@@ -55,6 +57,8 @@ pub(super) fn replay(
     worst.ok_or_else(|| missing("statistics"))
 }
 
+/// The output of one draw. The input is the batch; of embedding dropout and weight-drop, which act on parameters, it is
+/// the table and the weight, and of DropConnect what enters a layer of weights 1 with one output.
 fn draw(
     name: &str,
     case: &Value,
@@ -64,27 +68,57 @@ fn draw(
 ) -> Result<Tensor<1>, RegularizeError> {
     let arg = |name: &str| case["args"][name].as_f64().ok_or_else(|| missing(name));
     let masks = MaskSource::new(seed);
-    let prob = || arg("prob");
-    let count = input.dims()[0];
-    let rows = || {
-        let samples = shape[0];
-        input.clone().reshape([samples, count / samples])
+    let (prob, device, count) = (arg("prob")?, input.device(), input.dims()[0]);
+    let samples = shape.first().copied().unwrap_or(1);
+    let width = count / samples;
+    let rows = || input.clone().reshape([samples, width]);
+    let sequences = || match *shape {
+        [n, t, f] => Ok(input.clone().reshape([n, t, f])),
+        _ => Err(missing("shape")),
     };
     let images = || match *shape {
         [n, c, h, w] => Ok(input.clone().reshape([n, c, h, w])),
         _ => Err(missing("shape")),
     };
     Ok(match name {
-        "inverted" => InvertedDropoutConfig::new(prob()?).init(&masks)?.forward(input),
-        "alpha" => AlphaDropoutConfig::new(prob()?).init(&masks)?.forward(input),
-        "gaussian" => GaussianDropoutConfig::new(prob()?).init(&masks)?.forward(input),
-        "drop_path" => DropPathConfig::new(prob()?).init(&masks)?.forward(rows()).reshape([count]),
+        "inverted" => InvertedDropoutConfig::new(prob).init(&masks)?.forward(input),
+        "alpha" => AlphaDropoutConfig::new(prob).init(&masks)?.forward(input),
+        "gaussian" => GaussianDropoutConfig::new(prob).init(&masks)?.forward(input),
+        "concrete" => {
+            let config = ConcreteDropoutConfig::new(1).with_prob(prob);
+            config.with_temperature(arg("temperature")?).init(&masks, &device)?.forward(input)
+        }
+        "zoneout" => ZoneoutConfig::new(prob).init(&masks)?.forward(input.zeros_like(), input),
+        "drop_path" => DropPathConfig::new(prob).init(&masks)?.forward(rows()).reshape([count]),
+        "variational" => {
+            let layer = VariationalDropoutConfig::new(prob).init(&masks)?;
+            layer.forward(sequences()?).reshape([count])
+        }
         "spatial" => {
-            SpatialDropoutConfig::new(prob()?).init(&masks)?.forward(images()?).reshape([count])
+            SpatialDropoutConfig::new(prob).init(&masks)?.forward(images()?).reshape([count])
         }
         "drop_block" => {
-            let config = DropBlockConfig::new(prob()?).with_block_size(arg("block_size")? as usize);
+            let config = DropBlockConfig::new(prob).with_block_size(arg("block_size")? as usize);
             config.init(&masks)?.forward(images()?).reshape([count])
+        }
+        "embedding" => {
+            let mut table = EmbeddingConfig::new(samples, width).init(&device);
+            table.weight = Param::from_tensor(rows());
+            let layer = EmbeddingDropoutConfig::new().with_prob(prob).init(table, &masks)?;
+            let words = Tensor::<1, Int>::arange(0..samples as i64, &device).unsqueeze::<2>();
+            layer.forward(words).reshape([count])
+        }
+        "drop_connect" => {
+            let linear = LinearConfig::new(width, 1).with_bias(false);
+            let linear = linear.with_initializer(Initializer::Ones).init(&device);
+            let layer = DropConnectConfig::new().with_prob(prob).init(linear, &masks)?;
+            layer.forward(rows()).reshape([samples])
+        }
+        "weight_drop" => {
+            let mut linear = LinearConfig::new(samples, width).with_bias(false).init(&device);
+            linear.weight = Param::from_tensor(rows());
+            let layer = WeightDropConfig::new().with_prob(prob).init(ParamGroup::all(), &masks)?;
+            layer.apply(&linear).weight.val().reshape([count])
         }
         _ => return Err(RegularizeError::UnknownCase { name: name.to_owned() }),
     })
