@@ -1,7 +1,8 @@
 //! Every guard in the three places: a loop written by hand, burn-train's Learner on one device and on several, and `Fit`.
 //!
 //! One chain holds half of the guards each, so that two trainings a place cover all. The rate is constant, since the
-//! Learner's moves on at a step that is skipped.
+//! Learner's moves on at a step that is skipped. Momentum resets and the noise scale, which are the loop's and no
+//! guards, are in [`learner`](crate::learner).
 
 use crate::net::{Net, data};
 use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};

@@ -35,9 +35,7 @@ pub(crate) fn glance(
 ) -> Glance {
     Arch::new().dispatch(|| {
         let count = values.len() as f64;
-        let mean = sum(values, |value| value) / count;
-        let middle = mean as f32;
-        let variance = sum(values, |value| (value - middle) * (value - middle)) / count;
+        let (mean, variance) = moments(values);
         let zeros = sum(values, |value| f32::from(u8::from(value == 0.0))) / count;
         let each = count / units as f64;
         let quiet = by_unit(values, units, inner, |value| f32::from(u8::from(value.abs() < QUIET)));
@@ -51,6 +49,20 @@ pub(crate) fn glance(
         });
         Glance { mean, variance, zeros, dead: share(&quiet, DEAD), saturated }
     })
+}
+
+/// Mean and variance alone; the rest is NaN.
+pub(crate) fn size(values: &[f32]) -> Glance {
+    let (mean, variance) = Arch::new().dispatch(|| moments(values));
+    Glance { mean, variance, zeros: f64::NAN, dead: f64::NAN, saturated: f64::NAN }
+}
+
+#[inline(always)]
+fn moments(values: &[f32]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = sum(values, |value| value) / count;
+    let middle = mean as f32;
+    (mean, sum(values, |value| (value - middle) * (value - middle)) / count)
 }
 
 #[inline(always)]

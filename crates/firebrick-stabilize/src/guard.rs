@@ -1,7 +1,6 @@
 //! What stands between `backward` and the optimizer's step.
 
-use crate::norm::measure_with;
-use crate::read::read;
+use crate::norm::{Gathered, measure};
 use crate::{GradientNorms, GuardStateError, NormType, state};
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -124,23 +123,12 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
     ) -> &GradientNorms {
-        self.norms_with(model, gradients, norm_type, Vec::new()).0
-    }
-
-    /// The [`norms`](Self::norms), and the elements of `further` out of the same read from the device.
-    pub(crate) fn norms_with<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-        norm_type: NormType,
-        further: Vec<Tensor<1>>,
-    ) -> (&GradientNorms, Vec<f64>) {
-        let (known, further) = self.known(model, gradients, norm_type, true, further);
+        let known = self.known(model, gradients, norm_type, true);
         if !known.named {
             known.named = true;
             known.norms.name(model);
         }
-        (&known.norms, further)
+        &known.norms
     }
 
     /// The norm of all `gradients` together, measured unless it is known; cheaper than [`norms`](Self::norms),
@@ -151,7 +139,31 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
     ) -> f64 {
-        self.known(model, gradients, norm_type, false, Vec::new()).0.norms.global
+        self.nameless(model, gradients, norm_type).global
+    }
+
+    /// The [`norms`](Self::norms), for those who do not need the paths: as a rule they are empty.
+    pub(crate) fn nameless<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        norm_type: NormType,
+    ) -> &GradientNorms {
+        &self.known(model, gradients, norm_type, false).norms
+    }
+
+    /// Whether norms of this kind are known.
+    pub(crate) fn knows(&self, norm_type: NormType) -> bool {
+        self.0.as_ref().is_some_and(|known| known.norm_type == norm_type)
+    }
+
+    /// Takes over all gradients, which a walk for other purposes gathered on its way; and gives back the elements of
+    /// `further`, out of the same read from the device.
+    pub(crate) fn learn(&mut self, gathered: Gathered, further: Vec<Tensor<1>>) -> Vec<f64> {
+        let norm_type = gathered.norm_type();
+        let (norms, further) = gathered.finish(further);
+        self.0 = Some(Known { norm_type, norms, named: false });
+        further
     }
 
     fn known<M: Module>(
@@ -160,17 +172,12 @@ impl Measured {
         gradients: &GradientsParams,
         norm_type: NormType,
         named: bool,
-        further: Vec<Tensor<1>>,
-    ) -> (&mut Known, Vec<f64>) {
+    ) -> &mut Known {
         let known = self.0.take().filter(|known| known.norm_type == norm_type);
-        let (known, further) = match known {
-            Some(known) => (known, read(further)),
-            None => {
-                let (norms, further) = measure_with(model, gradients, norm_type, named, further);
-                (Known { norm_type, norms, named }, further)
-            }
-        };
-        (self.0.insert(known), further)
+        self.0.insert(known.unwrap_or_else(|| {
+            let norms = measure(model, gradients, norm_type, named);
+            Known { norm_type, norms, named }
+        }))
     }
 
     /// To be called by whoever changes the gradients.

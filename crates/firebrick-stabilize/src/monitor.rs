@@ -6,28 +6,31 @@
 //! | `grad_norm/<layer>` | norm of each layer | none |
 //! | `grad_slope` | slope of ln(norm / sqrt(elements)) over the weights' depth | none |
 //! | `zero_gradients` | share of gradient elements that are 0 | one pass over the gradients |
-//! | `update_ratio/<parameter>` | log10 of mean abs update over mean abs weight | two passes over the weights; the old weights are held for the step, so the optimizer writes new ones: one copy of the parameters |
+//! | `update_ratio/<parameter>` | log10 of mean abs update over mean abs weight | two passes over the weights and memory for them: a copy in host memory is written at each look, on a device the optimizer writes new ones |
 //!
 //! Healthy: slope within 0.5 either way, fewer than 0.7 zeros, update ratios between -4 and -1, best near -3
 //! (A. Karpathy, CS231n; X. Zhang et al., "AutoTrainer", ICSE 2021). The slope of
 //! weight gradients is blind to faults that shrink activations and blow up errors alike: watch activations by
 //! [`Taps`](crate::Taps) too. From gradients and weights in host memory nothing is read. From a device all numbers
 //! before the step come in one read, which is also that of the norms where the monitor stands first in its chain, and
-//! all after it in another.
+//! all after it in another. Names are made at the first look; a step at which nothing is looked at costs nothing.
 
 use crate::guard::{alone, remembers};
+use crate::norm::{Gathered, by_layer};
 use crate::read::read;
-use crate::reduce::{change, zeros};
-use crate::{Guard, Measured, NormType, Verdict, depth_slope};
+use crate::reduce::{change, copy, zeros};
+use crate::{Guard, Measured, NormType, TensorNorm, Verdict, depth_slope};
 use burn::config::Config;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{FloatDType, Tensor};
 use firebrick_backend::host::HostTensor;
-use firebrick_backend::{PathStack, Role};
+use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, Record, check, names};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::iter::{Enumerate, Peekable};
+use std::slice::Iter;
 
 /// Configuration of [`Monitor`].
 #[derive(Config, Debug)]
@@ -53,7 +56,13 @@ impl MonitorConfig {
     /// When `every` is 0.
     pub fn init(&self) -> Result<Monitor, ConfigError> {
         check::at_least("every", self.every, 1)?;
-        Ok(Monitor { config: self.clone(), step: 0, before: Vec::new(), values: BTreeMap::new() })
+        Ok(Monitor {
+            config: self.clone(),
+            step: 0,
+            places: Vec::new(),
+            before: Before::default(),
+            values: BTreeMap::new(),
+        })
     }
 }
 
@@ -68,20 +77,16 @@ impl MonitorConfig {
 pub struct Monitor {
     config: MonitorConfig,
     step: usize,
+    /// The parameters of the model that was looked at last.
+    #[serde(skip)]
+    places: Vec<Place>,
     /// The weights before the step whose update is compared with them.
     #[serde(skip)]
-    before: Vec<Held>,
+    before: Before,
     values: BTreeMap<String, f64>,
 }
 
 impl Monitor {
-    fn note_ratio(&mut self, path: &str, (moved, size): (f64, f64)) {
-        // Weights that start at 0 have no ratio.
-        if size > 0.0 {
-            self.values.insert(format!("update_ratio/{path}"), (moved / size).log10());
-        }
-    }
-
     /// What was measured last, by name.
     #[must_use]
     pub fn values(&self) -> &BTreeMap<String, f64> {
@@ -100,57 +105,101 @@ impl Guard for Monitor {
         _: f64,
         measured: &mut Measured,
     ) -> Verdict {
-        let due = self.step.is_multiple_of(self.config.every);
-        self.step += 1;
-        self.before.clear();
+        let Self { config, step, places, before, values } = self;
+        let due = step.is_multiple_of(config.every);
+        *step += 1;
+        before.held.clear();
         if !due {
             return Verdict::Proceed;
         }
-        self.values.clear();
-        let mut look = Look::new(gradients, &self.config);
-        model.visit(&mut look);
-        let found = std::mem::take(&mut look.found);
-        let (norms, found) = measured.norms_with(model, gradients, NormType::Two, found);
-        self.values.insert(names::GRADIENT_NORM.into(), norms.global);
-        if self.config.layers {
-            for (layer, norm) in norms.layers() {
-                self.values.insert(format!("{}/{layer}", names::GRADIENT_NORM), norm);
+        values.clear();
+        let known = measured.knows(NormType::Two);
+        let mut seen = Look::at(model, gradients, config, places, before, known);
+        if !seen.fits {
+            *places = Place::all(model);
+            seen = Look::at(model, gradients, config, places, before, known);
+        }
+        let found = match seen.gathered {
+            Some(gathered) => measured.learn(gathered, seen.found),
+            None => read(seen.found),
+        };
+        let norms = measured.nameless(model, gradients, NormType::Two);
+        values.insert(names::GRADIENT_NORM.into(), norms.global);
+        // Both stand in the order of the walk.
+        let mut places = places.iter();
+        let placed = norms.tensors.iter();
+        let placed = placed.filter_map(|norm| Some((places.find(|at| at.id == norm.id)?, norm)));
+        let tensors: Vec<(&Place, &TensorNorm)> = placed.collect();
+        if config.layers {
+            let paths = tensors.iter().map(|(place, tensor)| (place.path.as_str(), tensor.norm));
+            for (layer, norm) in by_layer(paths) {
+                values.insert(format!("{}/{layer}", names::GRADIENT_NORM), norm);
             }
         }
-        let by_id: HashMap<ParamId, f64> =
-            norms.tensors.iter().map(|tensor| (tensor.id, tensor.norm)).collect();
-        let sizes: Vec<f64> = look
-            .weights
-            .iter()
-            .filter_map(|(id, elements)| Some(by_id.get(id)? / (*elements as f64).sqrt()))
-            .collect();
+        let weights = tensors.iter().filter(|(place, _)| place.weight);
+        let sizes: Vec<f64> =
+            weights.map(|(_, tensor)| tensor.norm / (tensor.elements as f64).sqrt()).collect();
         if let Some(slope) = depth_slope(&sizes) {
-            self.values.insert("grad_slope".into(), slope);
+            values.insert("grad_slope".into(), slope);
         }
-        if self.config.zeros && look.elements > 0 {
-            let zeros = look.zeros as f64 + found.into_iter().sum::<f64>();
-            self.values.insert("zero_gradients".into(), zeros / look.elements as f64);
+        let elements: usize = tensors.iter().map(|(_, tensor)| tensor.elements).sum();
+        if config.zeros && elements > 0 {
+            let zeros = seen.zeros as f64 + found.into_iter().sum::<f64>();
+            values.insert("zero_gradients".into(), zeros / elements as f64);
         }
-        self.before = look.held;
         Verdict::Proceed
     }
 
     fn after_step<M: Module>(&mut self, model: &M) {
-        let held = std::mem::take(&mut self.before);
-        if held.is_empty() {
+        if self.before.held.is_empty() {
             return;
         }
-        let mut after = After { held: held.into_iter(), ..After::default() };
+        let mut after = After::new(&self.before);
         model.visit(&mut after);
-        let pairs = read(after.found);
-        let there = pairs.chunks_exact(2).map(|pair| (pair[0], pair[1]));
-        for (path, ratio) in after.ratios.into_iter().chain(after.paths.into_iter().zip(there)) {
-            self.note_ratio(&path, ratio);
+        let After { mut ratios, there, found, .. } = after;
+        let pairs = read(found);
+        let pairs = pairs.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        ratios.extend(there.into_iter().zip(pairs));
+        for (place, (moved, size)) in ratios {
+            // Weights that start at 0 have no ratio.
+            if size > 0.0
+                && let Some(place) = self.places.get(place)
+            {
+                self.values.insert(place.ratio.clone(), (moved / size).log10());
+            }
         }
+        self.before.held.clear();
     }
 
     fn record(&self, record: &mut Record) {
-        record.values.extend(self.values.clone());
+        let values = self.values.iter().map(|(name, &value)| (name.clone(), value));
+        record.values.extend(values);
+    }
+}
+
+/// A float parameter where a walk meets it. Its names cost more than the numbers of a small tensor.
+#[derive(Debug)]
+struct Place {
+    id: ParamId,
+    path: String,
+    /// The name of its update ratio.
+    ratio: String,
+    weight: bool,
+    /// Whether the walk met it for the first time: a shared one has several places.
+    first: bool,
+}
+
+impl Place {
+    fn all<M: Module>(model: &M) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let places = parameters(model).into_iter().map(|parameter| Self {
+            id: parameter.id,
+            ratio: format!("update_ratio/{}", parameter.path),
+            path: parameter.path,
+            weight: parameter.role == Role::Weight,
+            first: seen.insert(parameter.id),
+        });
+        places.collect()
     }
 }
 
@@ -158,135 +207,165 @@ impl Guard for Monitor {
 struct Look<'a> {
     gradients: &'a GradientsParams,
     config: &'a MonitorConfig,
-    path: PathStack,
-    seen: HashSet<ParamId>,
-    /// Parameters that are weights, in order, with their number of elements.
-    weights: Vec<(ParamId, usize)>,
-    /// Of all gradients together.
-    elements: usize,
+    places: Enumerate<Iter<'a, Place>>,
+    before: &'a mut Before,
+    seen: Seen,
+}
+
+/// What a walk saw.
+struct Seen {
+    /// Whether the walk met what the places say.
+    fits: bool,
+    /// The gradients, where their norms are not known yet.
+    gathered: Option<Gathered>,
     /// Zeros in host memory.
     zeros: usize,
     /// Zeros elsewhere, still on the device.
     found: Vec<Tensor<1>>,
-    held: Vec<Held>,
 }
 
-impl<'a> Look<'a> {
-    fn new(gradients: &'a GradientsParams, config: &'a MonitorConfig) -> Self {
-        Self {
-            gradients,
-            config,
-            path: PathStack::default(),
-            seen: HashSet::new(),
-            weights: Vec::new(),
-            elements: 0,
-            zeros: 0,
-            found: Vec::new(),
-            held: Vec::new(),
-        }
+impl Look<'_> {
+    fn at<M: Module>(
+        model: &M,
+        gradients: &GradientsParams,
+        config: &MonitorConfig,
+        places: &[Place],
+        before: &mut Before,
+        known: bool,
+    ) -> Seen {
+        before.held.clear();
+        let gathered = (!known).then(|| Gathered::new(NormType::Two));
+        let seen = Seen { fits: true, gathered, zeros: 0, found: Vec::new() };
+        let places = places.iter().enumerate();
+        let mut look = Look { gradients, config, places, before, seen };
+        model.visit(&mut look);
+        look.seen.fits &= look.places.next().is_none();
+        look.seen
     }
 
-    fn count<const D: usize>(&mut self, gradient: Tensor<D>, elements: usize) {
+    fn count<const D: usize>(&mut self, gradient: Tensor<D>) {
+        let elements = gradient.shape().num_elements();
         let gradient = match HostTensor::take(gradient) {
             Ok(host) => {
-                self.zeros += zeros(host.as_slice());
+                self.seen.zeros += zeros(host.as_slice());
                 return;
             }
             Err(gradient) => gradient,
         };
         // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
         let share = gradient.equal_scalar(0.0).float().cast(FloatDType::F32).mean();
-        self.found.push(share.mul_scalar(elements as f64));
+        self.seen.found.push(share.mul_scalar(elements as f64));
     }
 }
 
 impl ModuleVisitor for Look<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.config.updates
-            && param.is_require_grad()
-            && let Some(values) = Values::of(param)
-        {
-            self.held.push(Held { id: param.id, path: self.path.path(), values });
+        let place = self.places.next().filter(|(_, place)| place.id == param.id);
+        let Some((index, place)) = place.filter(|_| self.seen.fits) else {
+            self.seen.fits = false;
+            return;
+        };
+        if self.config.updates && param.is_require_grad() {
+            self.before.take(index, param);
         }
-        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        let elements = gradient.shape().num_elements();
-        if elements == 0 || !self.seen.insert(param.id) {
+        if !place.first {
             return;
         }
-        self.elements += elements;
-        if self.path.role(D) == Role::Weight {
-            self.weights.push((param.id, elements));
+        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
+        if gradient.shape().num_elements() == 0 {
+            return;
         }
         if self.config.zeros {
-            self.count(gradient, elements);
+            self.count(gradient.clone());
+        }
+        if let Some(gathered) = &mut self.seen.gathered {
+            gathered.take(param.id, String::new(), gradient);
         }
     }
 }
 
-/// A trainable parameter as it was before the step.
+/// The trainable parameters as they were before the step.
+#[derive(Debug, Default)]
+struct Before {
+    held: Vec<Held>,
+    /// Copies of those in host memory, by place, kept for the next time: a clone would make the optimizer write new
+    /// weights elsewhere.
+    copies: Vec<Vec<f32>>,
+}
+
 #[derive(Debug)]
 struct Held {
     id: ParamId,
-    path: String,
-    values: Values,
+    place: usize,
+    /// Flat, without autodiff; `None` for one that was copied.
+    there: Option<Tensor<1>>,
 }
 
-/// Numbers, flat, without autodiff.
-#[derive(Debug)]
-enum Values {
-    Host(HostTensor),
-    Device(Tensor<1>),
-}
-
-impl Values {
-    /// `None` where there is none.
-    fn of<const D: usize>(param: &Param<Tensor<D>>) -> Option<Self> {
-        let value = param.val();
-        let value = if value.is_autodiff() { value.inner() } else { value };
+impl Before {
+    fn take<const D: usize>(&mut self, place: usize, param: &Param<Tensor<D>>) {
+        let value = plain(param);
         let elements = value.shape().num_elements();
-        (elements > 0).then(|| match HostTensor::take(value) {
-            Ok(host) => Self::Host(host),
-            Err(value) => Self::Device(value.reshape([elements])),
-        })
+        if elements == 0 {
+            return;
+        }
+        let there = match HostTensor::take(value) {
+            Ok(host) => {
+                if self.copies.len() <= place {
+                    self.copies.resize_with(place + 1, Vec::new);
+                }
+                self.copies[place].resize(elements, 0.0);
+                copy(host.as_slice(), &mut self.copies[place]);
+                None
+            }
+            Err(value) => Some(value.reshape([elements])),
+        };
+        self.held.push(Held { id: param.id, place, there });
     }
 }
 
+/// The value without autodiff.
+fn plain<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
+    let value = param.val();
+    if value.is_autodiff() { value.inner() } else { value }
+}
+
 /// Compares the parameters after the step with what was held, which stands in the order of the same walk.
-#[derive(Default)]
-struct After {
-    held: std::vec::IntoIter<Held>,
-    /// Mean change and mean magnitude.
-    ratios: Vec<(String, (f64, f64))>,
+struct After<'a> {
+    held: Peekable<Iter<'a, Held>>,
+    copies: &'a [Vec<f32>],
+    /// Mean change and mean magnitude by place, or their sums.
+    ratios: Vec<(usize, (f64, f64))>,
     /// The same of parameters that are not in host memory, still on the device.
-    paths: Vec<String>,
+    there: Vec<usize>,
     found: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for After {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.held.as_slice().first().is_none_or(|next| next.id != param.id) {
-            return;
+impl<'a> After<'a> {
+    fn new(before: &'a Before) -> Self {
+        Self {
+            held: before.held.iter().peekable(),
+            copies: &before.copies,
+            ratios: Vec::new(),
+            there: Vec::new(),
+            found: Vec::new(),
         }
-        let (Some(Held { path, values, .. }), Some(new)) = (self.held.next(), Values::of(param))
-        else {
-            return;
-        };
-        match (values, new) {
-            (Values::Host(old), Values::Host(new)) if old.len() == new.len() => {
-                self.ratios.push((path, change(old.as_slice(), new.as_slice())));
+    }
+}
+
+impl ModuleVisitor for After<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(held) = self.held.next_if(|held| held.id == param.id) else { return };
+        let new = plain(param);
+        let elements = new.shape().num_elements();
+        match (&held.there, HostTensor::take(new)) {
+            (None, Ok(new)) if self.copies[held.place].len() == elements => {
+                let old = &self.copies[held.place];
+                self.ratios.push((held.place, change(old, new.as_slice())));
             }
-            (Values::Device(old), Values::Device(new)) if old.dims() == new.dims() => {
-                let moved = (new - old.clone()).abs().mean();
-                self.paths.push(path);
-                self.found.push(Tensor::cat(vec![moved, old.abs().mean()], 0));
+            (Some(old), Err(new)) if old.shape().num_elements() == elements => {
+                let moved = (new.reshape([elements]) - old.clone()).abs().mean();
+                self.there.push(held.place);
+                self.found.push(Tensor::cat(vec![moved, old.clone().abs().mean()], 0));
             }
             _ => {}
         }
@@ -341,7 +420,7 @@ mod tests {
             for (step, weight) in [3.0, 30.0, 6.0].into_iter().enumerate() {
                 let mut grads = gradients(&model, &device, &[weight, 0.0], &[0.0]);
                 monitor.before_step(&model, &mut grads, 1.0);
-                assert_eq!(monitor.before.is_empty(), step % 2 == 1);
+                assert_eq!(monitor.before.held.is_empty(), step % 2 == 1);
                 monitor.after_step(&model);
             }
             assert_eq!(monitor.values()["grad_norm"], 6.0);

@@ -2,9 +2,10 @@
 
 use crate::read::read;
 use crate::reduce::{largest_of, reduce_all};
+use crate::units::wide;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::Tensor;
 use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
 use serde::{Deserialize, Serialize};
@@ -74,18 +75,22 @@ impl GradientNorms {
     /// The Euclidean norm by layer: the parameters that share all of their path but the last name.
     #[must_use]
     pub fn layers(&self) -> Vec<(String, f64)> {
-        let mut layers: Vec<(String, Vec<f64>)> = Vec::new();
-        for tensor in &self.tensors {
-            let layer =
-                tensor.path.rsplit_once('.').map_or(tensor.path.as_str(), |(layer, _)| layer);
-            match layers.last_mut() {
-                Some((name, norms)) if name == layer => norms.push(tensor.norm),
-                _ => layers.push((layer.to_owned(), vec![tensor.norm])),
-            }
-        }
-        let combine = |norms: Vec<f64>| NormType::Two.combine(norms.into_iter());
-        layers.into_iter().map(|(name, norms)| (name, combine(norms))).collect()
+        by_layer(self.tensors.iter().map(|tensor| (tensor.path.as_str(), tensor.norm)))
     }
+}
+
+/// The Euclidean norm by layer of norms that stand under these paths.
+pub(crate) fn by_layer<'a>(norms: impl Iterator<Item = (&'a str, f64)>) -> Vec<(String, f64)> {
+    let mut layers: Vec<(&str, Vec<f64>)> = Vec::new();
+    for (path, norm) in norms {
+        let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
+        match layers.last_mut() {
+            Some((name, norms)) if *name == layer => norms.push(norm),
+            _ => layers.push((layer, vec![norm])),
+        }
+    }
+    let combine = |norms: Vec<f64>| NormType::Two.combine(norms.into_iter());
+    layers.into_iter().map(|(name, norms)| (name.to_owned(), combine(norms))).collect()
 }
 
 /// Measures the gradients of `model` in one read from the device.
@@ -112,68 +117,29 @@ pub fn gradient_norms<M: Module>(
     gradients: &GradientsParams,
     norm_type: NormType,
 ) -> GradientNorms {
-    measure_with(model, gradients, norm_type, true, Vec::new()).0
+    measure(model, gradients, norm_type, true)
 }
 
-/// [`gradient_norms`], without the paths unless `named`: they cost more than the norms of small tensors. Together with
-/// the elements of `further`, out of the same read from the device.
-pub(crate) fn measure_with<M: Module>(
+/// [`gradient_norms`], without the paths unless `named`: they cost more than the norms of small tensors.
+pub(crate) fn measure<M: Module>(
     model: &M,
     gradients: &GradientsParams,
     norm_type: NormType,
     named: bool,
-    further: Vec<Tensor<1>>,
-) -> (GradientNorms, Vec<f64>) {
-    let mut measure = Measure {
-        gradients,
-        norm_type,
-        path: named.then(PathStack::default),
-        seen: HashSet::new(),
-        tensors: Vec::new(),
-        host: Vec::new(),
-        device: Vec::new(),
-    };
-    model.visit(&mut measure);
-    let Measure { mut tensors, host, device, .. } = measure;
-    let slices: Vec<&[f32]> = host.iter().map(|(_, tensor)| tensor.as_slice()).collect();
-    let mut sums = vec![0.0; slices.len()];
-    reduce_all(norm_type, &slices, &mut sums);
-    for ((index, _), sum) in host.iter().zip(sums) {
-        tensors[*index].norm = if norm_type == NormType::Two { sum.sqrt() } else { sum };
-    }
-    let (places, mut there): (Vec<usize>, Vec<Tensor<1>>) = device.into_iter().unzip();
-    there.extend(further);
-    let mut statistics = read(there);
-    let further = statistics.split_off(2 * places.len());
-    for (index, pair) in places.into_iter().zip(statistics.chunks_exact(2)) {
-        let (largest, rest) = (pair[0], pair[1]);
-        let scale = largest.max(TINY);
-        tensors[index].norm = match norm_type {
-            _ if largest.is_infinite() => largest,
-            NormType::Infinity => largest + rest,
-            NormType::One => scale * rest,
-            NormType::Two => scale * rest.sqrt(),
-        };
-    }
-    let global = norm_type.combine(tensors.iter().map(|tensor| tensor.norm));
-    (GradientNorms { global, tensors }, further)
+) -> GradientNorms {
+    let path = named.then(PathStack::default);
+    let seen = HashSet::with_capacity(gradients.len());
+    let mut walk = Measure { gradients, path, seen, gathered: Gathered::new(norm_type) };
+    model.visit(&mut walk);
+    walk.gathered.finish(Vec::new()).0
 }
-
-/// The smallest scale that a gradient is divided by: f32's smallest normal number.
-const TINY: f64 = f32::MIN_POSITIVE as f64;
 
 struct Measure<'a> {
     gradients: &'a GradientsParams,
-    norm_type: NormType,
     /// Where the walk stands, if paths are wanted.
     path: Option<PathStack>,
     seen: HashSet<ParamId>,
-    tensors: Vec<TensorNorm>,
-    /// Gradients in host memory, with their place in `tensors`.
-    host: Vec<(usize, HostTensor)>,
-    /// Of each other gradient two numbers, still on the device: its largest magnitude, and the sum of the
-    /// scaled rest.
-    device: Vec<(usize, Tensor<1>)>,
+    gathered: Gathered,
 }
 
 impl ModuleVisitor for Measure<'_> {
@@ -191,23 +157,49 @@ impl ModuleVisitor for Measure<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        let elements = gradient.shape().num_elements();
-        if elements == 0 || !self.seen.insert(param.id) {
+        if gradient.shape().num_elements() == 0 || !self.seen.insert(param.id) {
             return;
         }
+        let path = self.path.as_ref().map(PathStack::path).unwrap_or_default();
+        self.gathered.take(param.id, path, gradient);
+    }
+}
+
+/// Gradients whose norms are wanted: those in host memory wait for one parallel pass over all, of every other there
+/// are two numbers on the device.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    norm_type: NormType,
+    tensors: Vec<TensorNorm>,
+    /// Gradients in host memory, with their place in `tensors`.
+    host: Vec<(usize, HostTensor)>,
+    /// Of each other gradient two numbers, still on the device: its largest magnitude, and the sum of the
+    /// scaled rest.
+    device: Vec<(usize, Tensor<1>)>,
+}
+
+/// The smallest scale that a gradient is divided by: f32's smallest normal number.
+const TINY: f64 = f32::MIN_POSITIVE as f64;
+
+impl Gathered {
+    pub(crate) fn new(norm_type: NormType) -> Self {
+        Self { norm_type, tensors: Vec::new(), host: Vec::new(), device: Vec::new() }
+    }
+
+    pub(crate) fn norm_type(&self) -> NormType {
+        self.norm_type
+    }
+
+    /// Takes a gradient that is not empty, of each parameter once.
+    pub(crate) fn take<const D: usize>(&mut self, id: ParamId, path: String, gradient: Tensor<D>) {
         let index = self.tensors.len();
-        let (id, path) = (param.id, self.path.as_ref().map(PathStack::path).unwrap_or_default());
+        let elements = gradient.shape().num_elements();
         self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
         let gradient = match HostTensor::take(gradient) {
             Ok(tensor) => return self.host.push((index, tensor)),
             Err(gradient) => gradient,
         };
-        // f64 keeps its range, everything else is summed in f32.
-        let gradient = match gradient.dtype() {
-            DType::F64 | DType::F32 => gradient,
-            _ => gradient.cast(FloatDType::F32),
-        };
-        let magnitude = gradient.abs();
+        let magnitude = wide(gradient).abs();
         let largest = magnitude.clone().max();
         // Zeros stay zeros when divided by `TINY`. A NaN reaches `rest` even where a GPU's maximum drops it.
         let scale = largest.clone().clamp_min(TINY).reshape([1; D]);
@@ -217,6 +209,33 @@ impl ModuleVisitor for Measure<'_> {
             NormType::Infinity => magnitude.mul_scalar(0.0).sum(),
         };
         self.device.push((index, Tensor::cat(vec![largest, rest], 0)));
+    }
+
+    /// The norms, together with the elements of `further`, out of one read from the device.
+    pub(crate) fn finish(self, further: Vec<Tensor<1>>) -> (GradientNorms, Vec<f64>) {
+        let Self { norm_type, mut tensors, host, device } = self;
+        let slices: Vec<&[f32]> = host.iter().map(|(_, tensor)| tensor.as_slice()).collect();
+        let mut sums = vec![0.0; slices.len()];
+        reduce_all(norm_type, &slices, &mut sums);
+        for ((index, _), sum) in host.iter().zip(sums) {
+            tensors[*index].norm = if norm_type == NormType::Two { sum.sqrt() } else { sum };
+        }
+        let (places, mut there): (Vec<usize>, Vec<Tensor<1>>) = device.into_iter().unzip();
+        there.extend(further);
+        let mut statistics = read(there);
+        let further = statistics.split_off(2 * places.len());
+        for (index, pair) in places.into_iter().zip(statistics.chunks_exact(2)) {
+            let (largest, rest) = (pair[0], pair[1]);
+            let scale = largest.max(TINY);
+            tensors[index].norm = match norm_type {
+                _ if largest.is_infinite() => largest,
+                NormType::Infinity => largest + rest,
+                NormType::One => scale * rest,
+                NormType::Two => scale * rest.sqrt(),
+            };
+        }
+        let global = norm_type.combine(tensors.iter().map(|tensor| tensor.norm));
+        (GradientNorms { global, tensors }, further)
     }
 }
 
@@ -247,6 +266,7 @@ mod tests {
     use super::*;
     use crate::scale_gradients;
     use crate::tests::{gradients, model};
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
 
     #[test]

@@ -81,6 +81,18 @@ fn scale(values: &mut [f32], factor: f64) {
     });
 }
 
+/// Copies `from` into `to`, as far as the shorter of them goes.
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+    let length = from.len().min(to.len());
+    if length > LEAF {
+        let (from_left, from_right) = from.split_at(length / 2);
+        let (to_left, to_right) = to.split_at_mut(length / 2);
+        rayon::join(|| copy(from_left, to_left), || copy(from_right, to_right));
+        return;
+    }
+    to[..length].copy_from_slice(&from[..length]);
+}
+
 /// How many elements are 0.
 pub(crate) fn zeros(values: &[f32]) -> usize {
     if values.len() > LEAF {
@@ -88,8 +100,9 @@ pub(crate) fn zeros(values: &[f32]) -> usize {
         let (left, right) = rayon::join(|| zeros(left), || zeros(right));
         return left + right;
     }
-    Arch::new()
-        .dispatch(|| values.iter().map(|&value| u32::from(value == 0.0)).sum::<u32>() as usize)
+    // A leaf's count fits, and a sum that is checked for overflow is not vectorized.
+    let count = |sum: u32, value: &f32| sum.wrapping_add(u32::from(*value == 0.0));
+    Arch::new().dispatch(|| values.iter().fold(0, count) as usize)
 }
 
 /// The sums of `|new - old|` and of `|old|`.
@@ -106,22 +119,26 @@ pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
     Arch::new().dispatch(|| {
         let blocks = old.chunks(BLOCK).zip(new.chunks(BLOCK));
         blocks.fold((0.0, 0.0), |(moved, size), (old, new)| {
-            let (mut moves, mut sizes) = ([0f32; 32], [0f32; 32]);
-            let mut add = |lane: usize, old: f32, new: f32| {
-                moves[lane] += (new - old).abs();
-                sizes[lane] += old.abs();
-            };
-            let ((olds, old), (news, new)) = (old.as_chunks::<32>(), new.as_chunks::<32>());
-            for (old, new) in olds.iter().zip(news) {
-                (0..32).for_each(|lane| add(lane, old[lane], new[lane]));
-            }
-            for (lane, (&old, &new)) in old.iter().zip(new).enumerate() {
-                add(lane, old, new);
-            }
-            let sum = |lanes: [f32; 32]| lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-            (moved + sum(moves), size + sum(sizes))
+            let moves = pairs(old, new, |old, new| (new - old).abs());
+            (moved + moves, size + pairs(old, old, |old, _| old.abs()))
         })
     })
+}
+
+/// The sum over the pairs of a block, in f32.
+#[inline(always)]
+fn pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut lanes = [0f32; 32];
+    let ((lefts, left), (rights, right)) = (left.as_chunks::<32>(), right.as_chunks::<32>());
+    for (left, right) in lefts.iter().zip(rights) {
+        for (lane, (&left, &right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
+            *lane += term(left, right);
+        }
+    }
+    for (lane, (&left, &right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
+        *lane += term(left, right);
+    }
+    lanes.iter().map(|&lane| f64::from(lane)).sum()
 }
 
 /// Elements of a block; each of its 32 lanes adds up 32 of them, so the sum is good to 33 roundings, 2e-6.
@@ -226,6 +243,9 @@ mod tests {
             let old: Vec<f32> = (0..length).map(|i| (i % 7) as f32 - 3.0).collect();
             let new: Vec<f32> = old.iter().map(|value| value + 0.5).collect();
             assert_eq!(zeros(&old), old.iter().filter(|value| **value == 0.0).count());
+            let mut copied = vec![9.0; length];
+            copy(&old, &mut copied);
+            assert_eq!(copied, old);
             let size: f64 = old.iter().map(|&value| f64::from(value.abs())).sum();
             assert_eq!(change(&old, &new), (0.5 * length as f64, size));
         }

@@ -275,19 +275,25 @@ impl MomentumReset {
 mod tests {
     use super::*;
     use crate::tests::{gradients, model, values};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
+
+    /// Gives the gradient of the weight, beside 1 of the bias, to one guard step by step: what it leaves of both.
+    fn stepping(device: &Device) -> impl FnMut([f32; 2]) -> Vec<f32> {
+        let (model, device) = (model(device), device.clone());
+        let config = ClipSpikesConfig::new().with_theta(100.0).with_beta_2(0.5).with_warm_up(2);
+        let mut guard = config.init().expect("valid");
+        move |weight| {
+            let mut grads = gradients(&model, &device, &weight, &[1.0]);
+            guard.before_step(&model, &mut grads, 0.0);
+            values(&model, &grads)
+        }
+    }
 
     #[test]
     fn a_spiked_element_is_pulled_back_and_its_neighbours_stay() {
         for device in devices() {
-            let model = model(&device);
-            let config = ClipSpikesConfig::new().with_theta(100.0).with_beta_2(0.5).with_warm_up(2);
-            let mut guard = config.init().expect("valid");
-            let mut step = |weight: [f32; 2]| {
-                let mut grads = gradients(&model, &device, &weight, &[1.0]);
-                guard.before_step(&model, &mut grads, 0.0);
-                values(&model, &grads)
-            };
+            let mut step = stepping(&device);
             assert_eq!(step([1.0, 2.0]), [1.0, 2.0, 1.0]); // v = 0.5, 2
             assert_eq!(step([1.0, 2.0]), [1.0, 2.0, 1.0]); // v = 0.75, 3
             let after = step([-50.0, 3.0]);
@@ -303,14 +309,7 @@ mod tests {
     #[test]
     fn an_element_that_was_0_so_far_is_not_held_there() {
         for device in devices() {
-            let model = model(&device);
-            let config = ClipSpikesConfig::new().with_theta(100.0).with_beta_2(0.5).with_warm_up(2);
-            let mut guard = config.init().expect("valid");
-            let mut step = |weight: [f32; 2]| {
-                let mut grads = gradients(&model, &device, &weight, &[1.0]);
-                guard.before_step(&model, &mut grads, 0.0);
-                values(&model, &grads)
-            };
+            let mut step = stepping(&device);
             for _ in 0..4 {
                 assert_eq!(step([0.0, 0.0]), [0.0, 0.0, 1.0]);
             }

@@ -68,6 +68,7 @@ impl LossSpikeConfig {
         Ok(LossSpike {
             config: self.clone(),
             accepted: VecDeque::new(),
+            sorted: Vec::new(),
             streak: 0,
             rollbacks: 0,
             score: None,
@@ -96,6 +97,9 @@ pub struct LossSpike {
     config: LossSpikeConfig,
     /// Logarithms of the accepted losses.
     accepted: VecDeque<f64>,
+    /// The same in ascending order; not in a state, out of which it is made anew.
+    #[serde(skip)]
+    sorted: Vec<f64>,
     streak: usize,
     rollbacks: usize,
     score: Option<f64>,
@@ -114,6 +118,10 @@ impl LossSpike {
             return Verdict::Proceed;
         }
         let value = loss.ln();
+        if self.sorted.len() != self.accepted.len() {
+            self.sorted = self.accepted.iter().copied().collect();
+            self.sorted.sort_unstable_by(f64::total_cmp);
+        }
         self.score = self.score(value);
         if self.score.is_some_and(|score| score > self.config.threshold) {
             self.streak += 1;
@@ -124,11 +132,19 @@ impl LossSpike {
             };
         }
         self.streak = 0;
-        if self.accepted.len() == self.config.window {
-            self.accepted.pop_front();
+        if self.accepted.len() == self.config.window
+            && let Some(oldest) = self.accepted.pop_front()
+        {
+            self.sorted.remove(self.place(oldest));
         }
         self.accepted.push_back(value);
+        self.sorted.insert(self.place(value), value);
         Verdict::Proceed
+    }
+
+    /// How many of the accepted lie below `value`.
+    fn place(&self, value: f64) -> usize {
+        self.sorted.partition_point(|known| known.total_cmp(&value).is_lt())
     }
 
     fn roll_back(&mut self) -> Verdict {
@@ -141,14 +157,12 @@ impl LossSpike {
     }
 
     fn score(&self, value: f64) -> Option<f64> {
-        if self.accepted.len() < self.config.min_samples {
+        if self.sorted.len() < self.config.min_samples {
             return None;
         }
-        let mut values: Vec<f64> = self.accepted.iter().copied().collect();
-        let middle = median(&mut values);
-        let mut gaps: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
+        let middle = median(self.sorted.len(), self.sorted.iter().copied());
         // The floor, a thousandth in the logarithm, keeps a flat loss from making every change a spike.
-        let deviation = (1.4826 * median(&mut gaps)).max(1e-3);
+        let deviation = (1.4826 * median_gap(&self.sorted, middle)).max(1e-3);
         Some((value - middle) / deviation)
     }
 
@@ -165,15 +179,26 @@ impl LossSpike {
     }
 }
 
-/// The median of at least one value; reorders them.
-fn median(values: &mut [f64]) -> f64 {
-    let (count, half) = (values.len(), values.len() / 2);
-    let (below, middle, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    let largest = below.iter().copied().max_by(f64::total_cmp);
-    match largest {
-        Some(largest) if count.is_multiple_of(2) => f64::midpoint(largest, *middle),
-        _ => *middle,
-    }
+/// The median of `count` values, at least one, that come in ascending order.
+fn median(count: usize, ascending: impl Iterator<Item = f64>) -> f64 {
+    let odd = !count.is_multiple_of(2);
+    let mut middle = ascending.skip(count / 2 - usize::from(!odd));
+    let first = middle.next().unwrap_or(f64::NAN);
+    if odd { first } else { middle.next().map_or(first, |second| f64::midpoint(first, second)) }
+}
+
+/// The median of the distances from `middle`: the nearer half of the values, met on the way outwards from it.
+fn median_gap(sorted: &[f64], middle: f64) -> f64 {
+    let (below, above) = sorted.split_at(sorted.partition_point(|&value| value < middle));
+    let gap = |value: &f64| (value - middle).abs();
+    let mut below = below.iter().rev().map(gap).peekable();
+    let mut above = above.iter().map(gap).peekable();
+    let nearest = std::iter::from_fn(|| match (below.peek(), above.peek()) {
+        (Some(left), Some(right)) if right < left => above.next(),
+        (None, _) => above.next(),
+        _ => below.next(),
+    });
+    median(sorted.len(), nearest)
 }
 
 impl Guard for LossSpike {
@@ -237,6 +262,44 @@ mod tests {
             }
         }
         assert_eq!(found, [300, 301, 700, 900, 1500]);
+    }
+
+    #[test]
+    fn median_and_its_gap_are_those_of_a_full_sort() {
+        let plain = |values: &mut Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
+            f64::midpoint(values[low], values[high])
+        };
+        let mut stream = Seed(3).stream("losses");
+        // Rounded, so that some are equal.
+        let mut draw = || (4.0 * stream.normal()).round() / 4.0;
+        for count in 1..40 {
+            let mut values: Vec<f64> = (0..count).map(|_| draw()).collect();
+            let middle = plain(&mut values);
+            assert_eq!(median(count, values.iter().copied()), middle);
+            let mut gaps: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
+            assert_eq!(median_gap(&values, middle), plain(&mut gaps));
+        }
+    }
+
+    #[test]
+    fn the_order_is_kept_while_the_window_moves_and_made_anew_out_of_a_state() {
+        let config = LossSpikeConfig::new().with_window(6).with_min_samples(2);
+        let mut spike = config.init().expect("valid");
+        let mut stream = Seed(4).stream("losses");
+        for step in 0..50 {
+            if step == 20 {
+                let state = Guard::state(&spike).expect("saves");
+                let mut resumed = config.init().expect("valid");
+                resumed.take_over(&state, &Vec::<burn::nn::Linear>::new()).expect("fits");
+                spike = resumed;
+            }
+            spike.judge(1.0 + (8.0 * stream.uniform()).round());
+            let mut expected: Vec<f64> = spike.accepted.iter().copied().collect();
+            expected.sort_by(f64::total_cmp);
+            assert_eq!(spike.sorted, expected);
+        }
     }
 
     #[test]

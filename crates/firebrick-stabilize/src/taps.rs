@@ -10,10 +10,10 @@
 //! A. Rakitianskaia, A. Engelbrecht, "Measuring saturation in neural networks", SSCI 2015; H. Ben Braiek,
 //! F. Khomh, "TheDeepChecker", TOSEM 2022 (dead units, thresholds).
 
-use crate::glance::{DEAD, Glance, QUIET, SATURATED, glance};
+use crate::glance::{DEAD, Glance, QUIET, SATURATED, glance, size};
 use crate::read::read;
 use crate::units::over_units;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{DType, FloatDType, Tensor};
 use firebrick_backend::host::HostTensor;
 use firebrick_core::Record;
 
@@ -99,6 +99,18 @@ impl Taps {
         self.look(name.into(), tensor, 1.min(D.saturating_sub(1)), Some((low, high)));
     }
 
+    /// Looks at the size of `tensor` and at nothing else: shares are NaN.
+    pub(crate) fn see_size<const D: usize>(&mut self, name: String, tensor: &Tensor<D>) {
+        let there = |tensor: Tensor<D>| {
+            let tensor = tensor.cast(FloatDType::F32);
+            let mean = tensor.clone().mean();
+            let centred = tensor - mean.clone().reshape([1; D]);
+            let rest = Tensor::full([3], f64::NAN, (&mean.device(), DType::F32));
+            Tensor::cat(vec![mean, centred.square().mean(), rest], 0)
+        };
+        self.note(name, tensor, false, size, there);
+    }
+
     fn look<const D: usize>(
         &mut self,
         name: String,
@@ -106,21 +118,34 @@ impl Taps {
         axis: usize,
         bounds: Option<(f64, f64)>,
     ) {
+        let dims = tensor.dims();
+        let here = |values: &[f32]| {
+            let inner = dims.iter().skip(axis + 1).product();
+            let units = dims.get(axis).copied().unwrap_or(1);
+            glance(values, units, inner, bounds)
+        };
+        let there = |tensor| on_device(tensor, axis, bounds);
+        self.note(name, tensor, bounds.is_some(), here, there);
+    }
+
+    /// Looks at `tensor` where it lives.
+    fn note<const D: usize>(
+        &mut self,
+        name: String,
+        tensor: &Tensor<D>,
+        bounded: bool,
+        here: impl FnOnce(&[f32]) -> Glance,
+        there: impl FnOnce(Tensor<D>) -> Tensor<1>,
+    ) {
         if tensor.shape().num_elements() == 0 {
             return;
         }
-        let bounded = bounds.is_some();
-        let dims = tensor.dims();
         let tensor = tensor.clone();
         let tensor = if tensor.is_autodiff() { tensor.inner() } else { tensor };
         let found = match HostTensor::take(tensor) {
-            Ok(host) => {
-                let inner = dims.iter().skip(axis + 1).product();
-                let units = dims.get(axis).copied().unwrap_or(1);
-                Some(glance(host.as_slice(), units, inner, bounds))
-            }
+            Ok(host) => Some(here(host.as_slice())),
             Err(tensor) => {
-                self.there.push(on_device(tensor, axis, bounds));
+                self.there.push(there(tensor));
                 None
             }
         };

@@ -76,7 +76,7 @@ pub(crate) fn transform<M: Module>(
 ///
 /// Gradients in host memory are scaled in one parallel pass over all of them.
 pub fn scale_gradients<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
-    let mut taken = Take { gradients, factor, seen: HashSet::new(), host: Vec::new() };
+    let mut taken = Take { gradients, factor, scaled: HashSet::new(), host: Vec::new() };
     model.visit(&mut taken);
     let mut host = taken.host;
     if host.is_empty() {
@@ -91,20 +91,21 @@ pub fn scale_gradients<M: Module>(model: &M, gradients: &mut GradientsParams, fa
 struct Take<'a> {
     gradients: &'a mut GradientsParams,
     factor: f64,
-    seen: HashSet<ParamId>,
+    /// Gradients that are not in host memory.
+    scaled: HashSet<ParamId>,
     host: Vec<(ParamId, HostTensor)>,
 }
 
 impl ModuleVisitor for Take<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !self.seen.insert(param.id) {
-            return;
-        }
+        // A shared one in host memory is gone when it is met again.
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return };
         match HostTensor::take(gradient) {
             Ok(tensor) => self.host.push((param.id, tensor)),
             Err(gradient) => {
-                self.gradients.register::<D>(param.id, gradient.mul_scalar(self.factor));
+                let first = self.scaled.insert(param.id);
+                let gradient = if first { gradient.mul_scalar(self.factor) } else { gradient };
+                self.gradients.register::<D>(param.id, gradient);
             }
         }
     }

@@ -12,8 +12,8 @@ use firebrick_core::Record;
 
 /// Looks at the hidden values of a forward pass, and after `backward` at their errors.
 ///
-/// Costs the passes that [`Taps`] cost, twice, and an addition for each value that is looked at; the numbers of values
-/// and errors come from a device in one read.
+/// Costs the passes that [`Taps`] cost, twice where [`read`](Self::read) asks for all of the errors too, and an
+/// addition for each value that is looked at; the numbers of values and errors come from a device in one read.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, activation::relu};
@@ -36,8 +36,15 @@ pub struct Watch {
     leaves: Vec<Leaf>,
 }
 
-/// Shows the error of one leaf to the taps.
-type Leaf = Box<dyn FnOnce(&Gradients, &mut Taps)>;
+/// Shows the error of one leaf to the taps, whole or its size alone.
+type Leaf = Box<dyn FnOnce(&Gradients, &mut Taps, Errors)>;
+
+/// What is wanted of the errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    Whole,
+    Size,
+}
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,12 +91,14 @@ impl Watch {
         if !hidden.is_autodiff() || hidden.shape().num_elements() == 0 {
             return hidden;
         }
-        let zero = Tensor::<D>::zeros(hidden.shape(), (&hidden.device(), hidden.dtype()));
-        let zero = zero.require_grad();
+        let options = (&hidden.device(), hidden.dtype());
+        let zero = Tensor::<D>::zeros(hidden.shape(), options).require_grad();
         let leaf = zero.clone();
-        self.leaves.push(Box::new(move |gradients, taps| {
-            if let Some(error) = leaf.grad(gradients) {
-                taps.see_units(name, &error, axis);
+        self.leaves.push(Box::new(move |gradients, taps, wanted| {
+            match (leaf.grad(gradients), wanted) {
+                (Some(error), Errors::Whole) => taps.see_units(name, &error, axis),
+                (Some(error), Errors::Size) => taps.see_size(name, &error),
+                (None, _) => {}
             }
         }));
         hidden + zero
@@ -100,10 +109,14 @@ impl Watch {
     /// Of a pass on a device without autodiff there are no errors.
     #[must_use]
     pub fn read(self, gradients: &Gradients) -> (Vec<Tap>, Vec<Tap>) {
+        self.read_with(gradients, Errors::Whole)
+    }
+
+    fn read_with(self, gradients: &Gradients, wanted: Errors) -> (Vec<Tap>, Vec<Tap>) {
         let Self { mut taps, leaves } = self;
         let values = taps.count();
         for leaf in leaves {
-            leaf(gradients, &mut taps);
+            leaf(gradients, &mut taps, wanted);
         }
         let mut values_and_errors = taps.read();
         let errors = values_and_errors.split_off(values);
@@ -114,7 +127,7 @@ impl Watch {
     ///
     /// A slope beyond 0.3 either way is ill.
     pub fn record(self, gradients: &Gradients, record: &mut Record) {
-        let (values, errors) = self.read(gradients);
+        let (values, errors) = self.read_with(gradients, Errors::Size);
         record_taps(&values, record);
         for error in &errors {
             record.values.insert(format!("error_rms/{}", error.name), error.rms);

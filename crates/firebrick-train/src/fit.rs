@@ -1,114 +1,18 @@
 //! How a training is set up.
 
 use crate::event::{Event, Flow};
-use crate::{Averaging, CheckpointConfig, EarlyStoppingConfig, Optimize, RollbackConfig};
-use burn::config::Config;
+use crate::settings::{Rate, Settings};
+use crate::{Averaging, CheckpointConfig, FitConfig, Optimize, RollbackConfig};
 use burn::tensor::Device;
 use firebrick_core::ConfigError;
 use firebrick_optim::schedule::Schedule;
 use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
 use firebrick_regularize::{DropSchedule, MaskSource, Penalty, Projection};
 use firebrick_stabilize::{Guard, MomentumReset, NoiseScale, SkipNonFinite, SkipNonFiniteConfig};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Configuration of [`Fit`].
-///
-/// | field | default | range |
-/// | --- | --- | --- |
-/// | `max_epochs` | required | at least 1 |
-/// | `max_steps` | none | at least 1 |
-/// | `accumulation` | 1 | at least 1 |
-/// | `early_stopping` | none | needs validation data |
-/// | `judge_every` | 1 epoch | at least 1 |
-/// | `judge_every_steps` | 0: at the ends of epochs | any number of steps |
-/// | `judge_training` | true | |
-/// | `record_every` | 0: once an epoch | any number of steps |
-/// | `watch_every` | 0: never | any number of steps |
-/// | `progress` | true | |
-#[derive(Config, Debug)]
-pub struct FitConfig {
-    /// Passes over the training data, at most.
-    pub max_epochs: usize,
-    /// Optimizer steps, at most.
-    pub max_steps: Option<u64>,
-    /// How many batches make one step: their mean loss, weighted by their samples. The last step of an epoch takes
-    /// what is left.
-    #[config(default = 1)]
-    pub accumulation: usize,
-    /// When to end before, and to return the weights of the best epoch.
-    pub early_stopping: Option<EarlyStoppingConfig>,
-    /// After every how many epochs the model is judged; after the last it always is.
-    #[config(default = 1)]
-    pub judge_every: usize,
-    /// After every how many steps the model is judged besides; 0 for none. Each is a check of early stopping.
-    #[config(default = 0)]
-    pub judge_every_steps: u64,
-    /// Every how many steps a record goes into the history besides the one an epoch; 0 for none.
-    #[config(default = 0)]
-    pub record_every: usize,
-    /// Every how many steps [`Learn::watch`](crate::Learn::watch) shows the hidden values of the step's first batch,
-    /// whose statistics go into a record of the history; 0 for never.
-    #[config(default = 0)]
-    pub watch_every: u64,
-    /// Whether the training data are judged in evaluation mode too, one more forward pass; if not, `train_loss` is
-    /// the mean of the losses of the steps taken in the epoch, and there is a `train_error` only at the end.
-    #[config(default = true)]
-    pub judge_training: bool,
-    /// Whether to draw a progress bar when a terminal is there.
-    #[config(default = true)]
-    pub progress: bool,
-}
-
-/// The learning rate by step.
-pub(crate) enum Rate {
-    Closure(Box<dyn Fn(u64) -> f64 + Send>),
-    Schedule(Box<dyn Schedule>),
-}
-
-impl Rate {
-    pub(crate) fn at(&self, step: u64) -> f64 {
-        match self {
-            Self::Closure(rate) => rate(step),
-            Self::Schedule(schedule) => schedule.rate(step),
-        }
-    }
-
-    /// What tells one schedule from another; a closure has nothing.
-    pub(crate) fn fingerprint(&self) -> Option<u64> {
-        match self {
-            Self::Closure(_) => None,
-            Self::Schedule(schedule) => Some(schedule.fingerprint()),
-        }
-    }
-}
-
-type Observer = Box<dyn FnMut(&Event<'_>) -> Flow + Send>;
-
-/// What the types of optimizer, guards and penalty do not touch.
-pub(crate) struct Settings {
-    pub(crate) config: FitConfig,
-    pub(crate) rate: Rate,
-    pub(crate) sink: Option<Box<dyn Write + Send>>,
-    pub(crate) history_file: Option<PathBuf>,
-    /// The same file, open while the training runs.
-    pub(crate) history_open: Option<BufWriter<File>>,
-    pub(crate) interrupt: Arc<AtomicBool>,
-    pub(crate) observers: Vec<Observer>,
-    pub(crate) masks: Vec<MaskSource>,
-    pub(crate) checkpoints: Option<CheckpointConfig>,
-    pub(crate) averaging: Option<Averaging>,
-    pub(crate) rollback: Option<RollbackConfig>,
-    pub(crate) drop_schedules: Vec<(MaskSource, DropSchedule)>,
-    pub(crate) momentum_reset: Option<MomentumReset>,
-    pub(crate) noise_scale: Option<NoiseScale>,
-    pub(crate) sharpness: Option<SamConfig>,
-    pub(crate) lookahead: Option<LookaheadConfig>,
-    pub(crate) devices: Option<Vec<Device>>,
-}
 
 /// A training that is set up: optimizer, schedule, guards, penalty, constraint.
 ///
@@ -145,25 +49,7 @@ impl<O: Optimize> Fit<O> {
     /// A training at the constant learning rate 1e-3 that skips non-finite steps.
     #[must_use]
     pub fn new(config: FitConfig, optimizer: O) -> Self {
-        let settings = Settings {
-            config,
-            rate: Rate::Closure(Box::new(|_| 1e-3)),
-            sink: None,
-            history_file: None,
-            history_open: None,
-            interrupt: Arc::default(),
-            observers: Vec::new(),
-            masks: Vec::new(),
-            checkpoints: None,
-            averaging: None,
-            rollback: None,
-            drop_schedules: Vec::new(),
-            momentum_reset: None,
-            noise_scale: None,
-            sharpness: None,
-            lookahead: None,
-            devices: None,
-        };
+        let settings = Settings::new(config);
         let guards = SkipNonFiniteConfig::new().init().ok();
         Self { settings, optimizer, guards, penalty: (), constraint: (), fresh: None }
     }

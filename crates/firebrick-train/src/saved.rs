@@ -356,7 +356,7 @@ fn rows<M: Module>(model: &M) -> Vec<Row> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use crate::fit::Settings;
+    use crate::settings::Settings;
     use crate::testing::{config, data, deep, full, same, store, train, train_with, weights};
     use crate::{
         Averaging, CheckpointError, EarlyStoppingConfig, EmaConfig, Event, Fit, FitConfig, Fitted,

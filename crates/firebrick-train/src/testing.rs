@@ -1,6 +1,6 @@
 //! Models and data for the tests.
 
-use crate::fit::Settings;
+use crate::settings::Settings;
 use crate::{
     CheckpointConfig, EarlyStoppingConfig, Event, Fit, FitConfig, Fitted, Flow, Labelled, Learn,
     Optimize, Score, TensorBatches, TrainError,
