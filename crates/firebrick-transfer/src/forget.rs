@@ -1,4 +1,4 @@
-//! What a fine-tuned model has forgotten of its source, and a floor under it.
+//! What a fine-tuned model has forgotten of its source.
 //!
 //! # Formula
 //! ```text
@@ -14,13 +14,12 @@
 
 use crate::TransferError;
 use crate::group::{Groups, Stack, places};
-use crate::near::{Anchor, plain, wise_ft};
+use crate::near::{Anchor, plain};
 use crate::probe::features_of;
 use crate::score::cka;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor};
 use firebrick_backend::Role;
-use firebrick_core::{ConfigError, check};
 
 /// What became of the source task.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -176,55 +175,10 @@ pub fn linear_cka(left: Tensor<2>, right: Tensor<2>) -> Result<f64, TransferErro
     Ok(cka(&features_of(plain(left))?, &features_of(plain(right))?)?)
 }
 
-/// A model that keeps enough of its source task.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Held<M> {
-    /// The model.
-    pub model: M,
-    /// How far it lies from the source to the tuned model: 1 is the tuned one itself.
-    pub alpha: f64,
-    /// Its score on the source data.
-    pub score: f64,
-}
-
-/// The model nearest to `tuned` on the way from `source` (WiSE-FT) whose score on source data, by `judge`, is at least
-/// `floor`; tried in `steps` equal steps from the tuned model on.
-///
-/// The guard of a fine-tuning that must not forget: run it after each phase, or at the end.
-///
-/// # Errors
-/// When not even the source reaches the floor, `judge` fails or gives NaN, or as [`wise_ft`].
-pub fn hold_floor<M: Module>(
-    source: &Anchor,
-    tuned: M,
-    floor: f64,
-    steps: usize,
-    mut judge: impl FnMut(&M) -> Result<f64, TransferError>,
-) -> Result<Held<M>, TransferError> {
-    check::finite("floor", floor)?;
-    check::at_least("steps", steps, 1)?;
-    let mut last = f64::NAN;
-    for step in 0..=steps {
-        let alpha = 1.0 - step as f64 / steps as f64;
-        let model = wise_ft(source, tuned.clone(), alpha)?;
-        let score = judge(&model)?;
-        if score.is_nan() {
-            return Err(TransferError::NotFinite { what: "the score".into(), value: score });
-        }
-        if score >= floor {
-            return Ok(Held { model, alpha, score });
-        }
-        last = score;
-    }
-    let expected = format!("at most {last}, what the source itself scores");
-    Err(ConfigError::new("floor", floor, expected).into())
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{net, values};
+    use crate::testing::net;
     use burn::tensor::Device;
 
     #[test]
@@ -284,26 +238,5 @@ mod tests {
         let of = |tensor: &Tensor<2>| features_of(tensor.clone()).expect("finite");
         let score = cka(&of(&left), &of(&right)).expect("varies");
         assert_eq!(linear_cka(left, right).expect("fits"), score);
-    }
-
-    #[test]
-    fn a_floor_mixes_no_more_of_the_source_in_than_it_must() {
-        let device = Device::flex();
-        let one = |value: f32| {
-            let mut linear = burn::nn::LinearConfig::new(1, 1).with_bias(false).init(&device);
-            linear.weight = Param::from_tensor(Tensor::from_floats([[value]], &device));
-            linear
-        };
-        let source = Anchor::of(&one(0.0));
-        // The score falls from 1 at the source to 0 at the tuned model.
-        let judge = |model: &burn::nn::Linear| Ok(1.0 - values(model.weight.val())[0]);
-        let hold = |floor| hold_floor(&source, one(1.0), floor, 10, judge);
-        assert_eq!(hold(0.0).expect("holds").alpha, 1.0);
-        let held = hold(0.65).expect("holds");
-        assert!((held.alpha - 0.3).abs() < 1e-9 && held.score >= 0.65);
-        assert_eq!(hold(1.0).expect("holds").alpha, 0.0);
-        assert!(hold(1.5).expect_err("refused").to_string().contains("at most 1"));
-        assert!(hold(f64::NAN).is_err());
-        assert!(hold_floor(&source, one(1.0), 0.5, 0, judge).is_err());
     }
 }

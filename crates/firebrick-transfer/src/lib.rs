@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod advise;
 mod error;
+mod floor;
 mod forget;
 mod freeze;
 mod group;
@@ -23,7 +24,8 @@ pub use adapter::{
     Rescale, Scaling, Vera, merge,
 };
 pub use error::TransferError;
-pub use forget::{Held, Retention, drift, hold_floor, linear_cka};
+pub use floor::{FloorConfig, FloorGuard, Held, hold_floor};
+pub use forget::{Retention, drift, linear_cka};
 pub use freeze::Switches;
 pub use group::{Group, Groups, Mode, NormMode, Plan, Table, TableRow, Treatment, covers};
 pub use near::{

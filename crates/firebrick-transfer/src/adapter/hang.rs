@@ -67,6 +67,38 @@ impl Hang<'_> {
         fits.then(|| self.targets.remove(path)).flatten()
     }
 
+    /// `param`, the target at `path`, with the factors that hang on it.
+    fn low_rank<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+        rank: usize,
+        init: LoraInit,
+        dora: bool,
+    ) -> (Param<Tensor<D>>, Option<LowRank>) {
+        let Some(Target { layout, .. }) = self.take(path, D) else { return (param, None) };
+        let matrix = layout.to_matrix(plain(param.base()));
+        match self.factors(path, rank, init, &matrix) {
+            Err(error) => {
+                self.error.get_or_insert(error);
+                (param, None)
+            }
+            Ok(Factors { a, b, base }) => {
+                let (a, b) = (parameter(a, &param), parameter(b, &param));
+                let outputs = matrix.dims()[1];
+                let magnitude =
+                    dora.then(|| parameter::<1, D>(lengths(matrix).reshape([outputs]), &param));
+                let adapter = LowRank { a, b, magnitude, scale: self.of.kind().scale(), layout };
+                let shape = param.base().dims();
+                let param = match base {
+                    Some(base) => based_on(param, layout.to_weight(base, shape)),
+                    None => param,
+                };
+                (param, Some(adapter))
+            }
+        }
+    }
+
     fn factors(
         &self,
         path: &str,
@@ -161,25 +193,8 @@ impl Reparameterizer for Burns<'_, '_> {
         if D != 2 || first != Some(Layout::InputsFirst) {
             return (param, None);
         }
-        let Some(target) = self.0.take(path, D) else { return (param, None) };
-        let matrix = target.layout.to_matrix(plain(param.base()));
-        match self.0.factors(path, rank, init, &matrix) {
-            Err(error) => {
-                self.0.error.get_or_insert(error);
-                (param, None)
-            }
-            Ok(Factors { a, b, base }) => {
-                let scale = self.0.of.kind().scale();
-                let adapter =
-                    LoraAdapter { a: parameter(a, &param), b: parameter(b, &param), scale };
-                let shape = param.base().dims();
-                let param = match base {
-                    Some(base) => based_on(param, target.layout.to_weight(base, shape)),
-                    None => param,
-                };
-                (param, Some(adapter))
-            }
-        }
+        let (param, adapter) = self.0.low_rank(path, param, rank, init, false);
+        (param, adapter.map(|LowRank { a, b, scale, .. }| LoraAdapter { a, b, scale }))
     }
 }
 
@@ -198,32 +213,7 @@ impl Reparameterizer for Ours<'_, '_> {
             AdapterKind::Dora { rank, .. } => (rank, LoraInit::Uniform, true),
             _ => return (param, None),
         };
-        let Some(target) = self.0.take(path, D) else { return (param, None) };
-        let matrix = target.layout.to_matrix(plain(param.base()));
-        match self.0.factors(path, rank, init, &matrix) {
-            Err(error) => {
-                self.0.error.get_or_insert(error);
-                (param, None)
-            }
-            Ok(Factors { a, b, base }) => {
-                let outputs = matrix.dims()[1];
-                let magnitude =
-                    dora.then(|| parameter::<1, D>(lengths(matrix).reshape([outputs]), &param));
-                let adapter = LowRank {
-                    a: parameter(a, &param),
-                    b: parameter(b, &param),
-                    magnitude,
-                    scale: self.0.of.kind().scale(),
-                    layout: target.layout,
-                };
-                let shape = param.base().dims();
-                let param = match base {
-                    Some(base) => based_on(param, target.layout.to_weight(base, shape)),
-                    None => param,
-                };
-                (param, Some(adapter))
-            }
-        }
+        self.0.low_rank(path, param, rank, init, dora)
     }
 }
 

@@ -62,7 +62,8 @@ pub fn wise_ft<M: Module>(source: &Anchor, tuned: M, alpha: f64) -> Result<M, Tr
                 let mixed = match alpha {
                     0.0 => source,
                     1.0 => own,
-                    _ => source.mul_scalar(1.0 - alpha) + own.mul_scalar(alpha),
+                    // What has not moved stays as it is, to the bit.
+                    _ => source.clone() + (own - source).mul_scalar(alpha),
                 };
                 let mixed = constant(mixed, &tuned);
                 if trains { mixed.require_grad() } else { mixed }

@@ -6,6 +6,7 @@ mod greedy;
 mod phases;
 mod redraw;
 mod run;
+mod saved;
 mod search;
 mod shape;
 mod tune;

@@ -51,7 +51,7 @@ fn pickles_with_code_are_refused_and_not_run() {
         };
         assert!(names.iter().any(|found| found == expected), "{name}: {names:?}");
     }
-    // The payload of the recorded calls.
+    // What the recorded calls would make, had they run; the path stands in their bytes, so it cannot be another folder.
     assert!(!std::path::Path::new("/tmp/firebrick-transfer-was-run").exists());
 }
 
