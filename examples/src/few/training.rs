@@ -145,7 +145,7 @@ pub(crate) fn train(
         views,
         classes,
     };
-    let projections = Projections::new(recipe)?;
+    let projections = projections(recipe)?;
     let penalty = L2Config::new(recipe.l2).init()?;
     let schedule = CosineConfig::new(RATE, steps).build()?;
     let mut net = Net::new(recipe, width, classes, seed, device)?;
@@ -169,7 +169,7 @@ pub(crate) fn train(
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &net);
         let rate = schedule.rate(step);
-        net = projections.apply(optimizer.step(rate, net, gradients), rate)?;
+        net = projections.project(optimizer.step(rate, net, gradients), rate)?;
         if recipe.method == Some(Method::MeanTeacher) {
             net = teacher.update(net);
         }
@@ -283,29 +283,12 @@ impl Batch {
 }
 
 /// What is done to the weights after a step.
-struct Projections {
-    max_norm: Option<firebrick::regularize::MaxNorm>,
-    l1: Option<firebrick::regularize::ProximalL1>,
-}
-
-impl Projections {
-    fn new(recipe: &Recipe) -> Result<Self, ConfigError> {
-        let max_norm = (recipe.max_norm > 0.0)
-            .then(|| MaxNormConfig::new().with_max(recipe.max_norm).init())
-            .transpose()?;
-        let l1 = (recipe.proximal_l1 > 0.0)
-            .then(|| ProximalL1Config::new(recipe.proximal_l1).init())
-            .transpose()?;
-        Ok(Self { max_norm, l1 })
-    }
-
-    fn apply(&self, mut net: Net, rate: f64) -> Result<Net, RegularizeError> {
-        if let Some(rule) = &self.max_norm {
-            net = rule.project(net, rate)?;
-        }
-        if let Some(rule) = &self.l1 {
-            net = rule.project(net, rate)?;
-        }
-        Ok(net)
-    }
+fn projections(recipe: &Recipe) -> Result<impl Projection, ConfigError> {
+    let max_norm = (recipe.max_norm > 0.0)
+        .then(|| MaxNormConfig::new().with_max(recipe.max_norm).init())
+        .transpose()?;
+    let l1 = (recipe.proximal_l1 > 0.0)
+        .then(|| ProximalL1Config::new(recipe.proximal_l1).init())
+        .transpose()?;
+    Ok((max_norm, l1))
 }

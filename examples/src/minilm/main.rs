@@ -16,9 +16,10 @@ use firebrick::transfer::load::Checkpoint;
 use firebrick::transfer::probe::features_of;
 use firebrick::transfer::score::Features;
 use firebrick_examples::pretrained::{
-    ALLOWED, Bert, Encoded, Failure, FewLabels, WordPiece, bert_names, cached, equal_to_reference,
-    few_labels, largest_difference, say,
+    ALLOWED, Bert, Encoded, Failure, FewLabels, bert_names, cached, equal_to_reference, few_labels,
+    largest_difference, say, token_ids, tokenizer,
 };
+use tokenizers::Tokenizer;
 
 /// Tokens and embeddings that `transfer_minilm.py` recorded.
 const RECORDED: &str = include_str!("../../../tests/references/transfer_minilm.json");
@@ -52,7 +53,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let path = cached("minilm", "minilm-l6-v2.safetensors")?;
     let words = cached("minilm", "minilm-l6-v2-tokenizer.json")?;
     let topics = topics::read()?;
-    let tokenizer = WordPiece::read(&words)?;
+    let tokenizer = tokenizer(&words)?;
     let device = Device::flex();
     let mut model = Bert::new(&device);
     let file = Checkpoint::open(&path)?;
@@ -82,7 +83,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     ))?;
     say(&format!("  questions: {}", names.join(", ")))?;
     let started = Instant::now();
-    let tokens: Vec<Vec<u32>> = topics.texts.iter().map(|text| tokenizer.encode(text)).collect();
+    let tokens = topics.texts.iter().map(|text| token_ids(&tokenizer, text));
+    let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
     let mut parts = Vec::new();
     for batch in tokens.chunks(BATCH) {
         parts.extend_from_slice(features_of(model.embed(&Encoded::new(batch, &device)))?.values());
@@ -103,7 +105,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 /// Number of recorded texts, and the largest absolute difference to their recorded embeddings.
 fn difference(
     model: &Bert,
-    tokenizer: &WordPiece,
+    tokenizer: &Tokenizer,
     device: &Device,
 ) -> Result<(usize, f64), Failure> {
     let unusable = |reason: &str| Failure::File {
@@ -115,7 +117,7 @@ fn difference(
     let (mut tokens, mut expected) = (Vec::new(), Vec::new());
     for case in recorded["cases"].as_array().into_iter().flatten() {
         let text = case["text"].as_str().ok_or_else(|| unusable("a case has no text"))?;
-        let ids = tokenizer.encode(text);
+        let ids = token_ids(tokenizer, text)?;
         let want = case["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_u64());
         if !want.eq(ids.iter().map(|id| u64::from(*id))) {
             return Err(unusable(&format!("other tokens for \"{text}\"")));

@@ -34,6 +34,14 @@ pub enum Failure {
         /// Why.
         reason: String,
     },
+    /// A text cannot be made tokens of.
+    #[error("no tokens for \"{text}\": {reason}")]
+    Tokens {
+        /// The text.
+        text: String,
+        /// Why.
+        reason: String,
+    },
     /// The network does not give what the reference implementation gives.
     #[error(
         "the outputs differ from the reference's by {off:.1e}, more than {allowed:e}",

@@ -8,7 +8,7 @@ mod efficientnet;
 mod failure;
 mod few;
 mod reference;
-mod word_piece;
+mod tokens;
 
 pub use bert::{Bert, Encoded, bert_names};
 pub use cache::{Absent, cached};
@@ -16,4 +16,4 @@ pub use efficientnet::{EfficientNetLite0, efficientnet_names, reference_input};
 pub use failure::{Failure, say};
 pub use few::{Few, FewLabels, few_labels};
 pub use reference::{ALLOWED, equal_to_reference, largest_difference};
-pub use word_piece::WordPiece;
+pub use tokens::{token_ids, tokenizer};
