@@ -21,8 +21,8 @@ cuda without a driver is compiled and not run, and the command says so.
 remote without an address is compiled in; the tests that need a server start their own.
 ";
 
-/// The packages whose tests run on a named back-end.
-const PACKAGES: &[&str] = &["firebrick-tests"];
+/// The test binary that runs on a named back-end, in tests/.
+const SUITE: &str = "across";
 const NAMES: &[&str] = &["flex", "ndarray", "wgpu", "cuda", "remote"];
 
 /// Runs the command.
@@ -83,13 +83,10 @@ pub(crate) fn test(backends: &[&str], words: &[String]) -> Result<(), Failure> {
 /// Which adapter burn's default wgpu device is.
 const WGPU_DEVICE: &str = "CUBECL_WGPU_DEFAULT_DEVICE";
 
+/// Without `-p`, so that cargo resolves the same features as for `cargo run --bin digits --features ...` and one build of
+/// burn serves both.
 fn tests(features: &str) -> Command {
-    let mut command = cargo::cargo_with(["test"]);
-    for package in PACKAGES {
-        command.args(["-p", package]);
-    }
-    command.args(["--features", features]);
-    command
+    cargo::cargo_with(["test", "--test", SUITE, "--features", features])
 }
 
 /// What this machine has of what the back-ends need.
@@ -168,6 +165,6 @@ mod tests {
     #[test]
     fn one_build_holds_all_features() {
         let shown = cargo::shown(&tests("ndarray,wgpu"));
-        assert_eq!(shown, "cargo test -p firebrick-tests --features ndarray,wgpu");
+        assert_eq!(shown, "cargo test --test across --features ndarray,wgpu");
     }
 }
