@@ -345,6 +345,8 @@ mod tests {
         assert_eq!(shrink(rule.clone()), ["linear.weight"]);
         let matrices = rule.clone().with_decay_on(DecayOn::Matrices);
         assert_eq!(shrink(matrices), ["embedding.weight", "linear.weight"]);
+        let nothing = rule.clone().with_decay_on(DecayOn::Nothing);
+        assert_eq!(shrink(nothing), [] as [&str; 0]);
         let all = rule.with_decay_on(DecayOn::All);
         assert_eq!(shrink(all).len(), 5);
     }
@@ -378,6 +380,35 @@ mod tests {
         let bad = AdamWConfig::new().fused().expect("valid");
         let rule = SgdConfig::new().build().expect("valid");
         assert!(bad.with_scaled_group("x", head, rule, f64::NAN).is_err());
+    }
+
+    /// Schedule-Free at a constant rate: the point to evaluate is the plain mean of z_1 to z_t.
+    #[test]
+    fn the_point_to_evaluate_is_the_average_also_after_resuming() {
+        let rule = crate::ScheduleFreeSgdConfig::new().build().expect("valid");
+        let mut model = testing::net(&Device::flex().autodiff());
+        let mut optimizer = rule.fused();
+        let mut z: Vec<f64> = testing::values(&model).into_iter().map(f64::from).collect();
+        let mut sum = vec![0.0; z.len()];
+        assert_eq!(testing::values(&optimizer.evaluation(&model)), testing::values(&model));
+        for k in 0..4 {
+            let grads = testing::grads(&model, k);
+            let named = testing::grad_values(&model, k);
+            model = optimizer.step(0.1, model, grads);
+            let values = named.into_iter().flat_map(|(_, values)| values);
+            for ((z, sum), g) in z.iter_mut().zip(&mut sum).zip(values) {
+                *z -= 0.1 * f64::from(g);
+                *sum += *z;
+            }
+            let average = testing::values(&optimizer.evaluation(&model));
+            for (seen, sum) in average.iter().zip(&sum) {
+                assert!((f64::from(*seen) - sum / (k + 1) as f64).abs() < 1e-5, "step {k}: {seen}");
+            }
+            assert!(k == 0 || average != testing::values(&model), "two points");
+            let bytes = optimizer.into_bytes().expect("bytes");
+            let again = rule.fused().from_bytes(bytes, &model).expect("loads");
+            assert_eq!(testing::values(&again.evaluation(&model)), average, "step {k}");
+        }
     }
 
     #[test]

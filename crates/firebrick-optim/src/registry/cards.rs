@@ -31,6 +31,15 @@ pub const CARDS: &[RuleCard] = &[
         "Convolutional networks with a known recipe: Nesterov 0.9, rate 0.1 for each 256 samples of a batch, weight decay 5e-4, cosine."
     ),
     card!(
+        "sgdw",
+        SgdwConfig,
+        "SGDW",
+        "b = mu b + (1 - damp) g; p = (1 - lr wd) p - lr b",
+        "1711.05101",
+        (1e-3, "0 or 4"),
+        "SGD with momentum where rate and decay are to be tuned apart."
+    ),
+    card!(
         "adagrad",
         AdaGradConfig,
         "AdaGrad",

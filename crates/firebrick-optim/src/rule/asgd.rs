@@ -111,6 +111,17 @@ mod tests {
         golden(&rule, 0.1, [0.949990000, 0.974980313, 0.854929267, -0.564955890]);
     }
 
+    /// With lambda 0 it is plain descent; mu is 1, 1, 1/2, 1/3, so the average is of all points but the first.
+    #[test]
+    fn the_average_is_that_of_the_path() {
+        let rule = AsgdConfig::new().with_lambda(0.0).with_t0(0.0).build().expect("valid");
+        let mut walk = crate::Walk::new(&rule, &[1.0]);
+        let path: Vec<f64> =
+            [0.5, -0.25, 0.8, 0.1, 0.4].iter().map(|&g| walk.step(0.1, &[g])[0]).collect();
+        let mean = path[1..].iter().sum::<f64>() / 4.0;
+        assert!((walk.evaluation()[0] - mean).abs() < 1e-12);
+    }
+
     #[test]
     fn bad_configurations_are_refused() {
         refused(AsgdConfig::new().with_t0(-1.0).build(), "`t0` must be in [0, inf), got -1");

@@ -149,6 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn a_norm_of_zero_adapts_nothing() {
+        let rule = LarsConfig::new().with_weight_decay(0.5).build().expect("valid");
+        let first = |p: [f64; 2], g: [f64; 2]| crate::Walk::new(&rule, &p).step(0.1, &g).to_vec();
+        let near = |seen: Vec<f64>, expected: [f64; 2]| {
+            assert!(seen.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-10), "{seen:?}");
+        };
+        near(first([0.0, 0.0], [3.0, 4.0]), [-0.3, -0.4]);
+        near(first([3.0, 4.0], [0.0, 0.0]), [3.0 * 0.95, 4.0 * 0.95]);
+        // q = 0.001 * 5 / (10 + 0.5 * 5) = 4e-4, and g + wd p = (7.5, 10).
+        near(first([3.0, 4.0], [6.0, 8.0]), [3.0 - 3e-4, 4.0 - 4e-4]);
+    }
+
+    #[test]
     fn bad_configurations_are_refused() {
         refused(
             LarsConfig::new().with_trust_coefficient(0.0).build(),

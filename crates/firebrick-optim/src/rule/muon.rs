@@ -336,6 +336,32 @@ mod tests {
         }
     }
 
+    /// A convolution's kernel is a matrix of [out, all the rest] before its scale is taken.
+    #[test]
+    fn convolutions_step_as_matrices_of_their_units() {
+        use burn::optim::Optimizer;
+        use burn::tensor::TensorData;
+        let device = burn::tensor::Device::default();
+        let draw = |k: usize| {
+            let value = |i: usize| ((i * 7 + k * 31) as f32 * 0.37).sin();
+            let values: Vec<f32> = (0..24).map(value).collect();
+            Tensor::<4>::from_data(TensorData::new(values, [2, 3, 2, 2]), &device)
+        };
+        for scale in [MuonScale::Original, MuonScale::MatchRmsAdamW, MuonScale::Spectral] {
+            let config = MuonConfig::new().with_scale(scale);
+            let conv = config.build().expect("valid");
+            let flat = config.with_fan_out(FanOut::First).build().expect("valid");
+            let (mut a, mut b) = (draw(0), draw(0).reshape([2, 12]));
+            let (mut left, mut right) = (None, None);
+            for k in 1..4 {
+                (a, left) = conv.step(0.1, a, draw(k), left);
+                (b, right) = flat.step(0.1, b, draw(k).reshape([2, 12]), right);
+            }
+            let off = (a.reshape([2, 12]) - b).abs().max().into_scalar::<f32>();
+            assert!(off < 1e-6, "{scale:?}: {off}");
+        }
+    }
+
     #[test]
     fn everything_but_hidden_matrices_goes_to_adamw() {
         let model = crate::testing::net(&burn::tensor::Device::default().autodiff());

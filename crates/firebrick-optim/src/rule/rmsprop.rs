@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn epsilon_inside_the_root() {
+        // v = 0.01 * 0.25: p = 1 - 0.1 * 0.5 / sqrt(0.0025 + 0.0011) = 1 - 0.05 / 0.06.
+        let config = RmsPropConfig::new().with_epsilon(0.0011).with_epsilon_at(Epsilon::Inside);
+        let mut walk = crate::Walk::new(&config.build().expect("valid"), &[1.0]);
+        assert!((walk.step(0.1, &[0.5])[0] - (1.0 - 0.05 / 0.06)).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_constant_gradient_never_gives_nan_when_centered() {
         // In f32 v - m^2 of a constant gradient falls below 0 by rounding.
         use burn::optim::Optimizer;

@@ -198,6 +198,19 @@ mod tests {
         assert!((b[2] - (b[1] - 0.0271)).abs() < 1e-15);
     }
 
+    /// SGDW: the decay stays out of the buffer.
+    #[test]
+    fn decoupled_decay_does_not_gain_momentum() {
+        let config = SgdConfig::new().with_momentum(0.9).with_weight_decay(0.5);
+        let mut walk = Walk::new(&config.with_decoupled(true).build().expect("valid"), &[2.0]);
+        // 2 * 0.95 - 0.1, then b = 0.9: 1.8 * 0.95 - 0.09.
+        assert!((walk.step(0.1, &[1.0])[0] - 1.8).abs() < 1e-14);
+        assert!((walk.step(0.1, &[0.0])[0] - 1.62).abs() < 1e-14);
+        let hyper = serde_json::json!({"momentum": 0.9, "weight_decay": 0.5});
+        let named = crate::registry::create_from_hyper("SGDW", &hyper).expect("known");
+        assert_eq!(named.decay(), Decay::Decoupled(0.5));
+    }
+
     #[test]
     fn bad_configurations_are_refused() {
         refused(SgdConfig::new().with_momentum(1.0).build(), "`momentum` must be in [0, 1), got 1");

@@ -270,6 +270,36 @@ mod tests {
     }
 
     #[test]
+    fn running_statistics_are_the_models_own_and_training_is_left_alone() {
+        let device = Device::flex().autodiff();
+        let mut model = burn::nn::BatchNormConfig::new(2).init(&device);
+        let mut ema = EmaConfig::new().init(&model).expect("valid");
+        let mut swa = Swa::new();
+        let mut sgd = crate::SgdConfig::new().fused().expect("valid");
+        let x = Tensor::<2>::from_floats([[1.0, 3.0], [3.0, 7.0], [8.0, -1.0]], &device);
+        let fresh = crate::testing::named(&model);
+        for _ in 0..3 {
+            let loss = (model.forward(x.clone()) * x.clone()).sum();
+            let grads = burn::optim::GradientsParams::from_grads(loss.backward(), &model);
+            model = sgd.step(0.01, model, grads);
+            // burn keeps the statistics of the last pass apart until they are needed.
+            drop(model.valid());
+            let trained = crate::testing::named(&model);
+            model = swa.update(ema.update(model));
+            assert_eq!(crate::testing::named(&model), trained);
+        }
+        let trained = crate::testing::named(&model);
+        for averaged in [ema.model(&model), swa.model(&model)] {
+            let seen = crate::testing::named(&averaged);
+            assert_eq!(seen.len(), 4);
+            for ((seen, trained), fresh) in seen.iter().zip(&trained).zip(&fresh) {
+                assert_ne!(trained, fresh, "everything has moved");
+                assert_eq!(seen == trained, seen.0.contains("running"), "{}", seen.0);
+            }
+        }
+    }
+
+    #[test]
     fn bad_configurations_are_refused() {
         let model = net(&Device::flex());
         refused(EmaConfig::new().with_decay(1.0).init(&model), "`decay` must be in [0, 1), got 1");

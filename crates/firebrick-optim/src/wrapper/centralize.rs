@@ -87,4 +87,22 @@ mod tests {
         let bias: Tensor<1> = grads.get(bias).expect("there");
         assert_eq!(bias.into_data().try_into_vec::<f32>().expect("f32"), [1.0, 1.0]);
     }
+
+    #[test]
+    fn the_axis_of_the_units_may_be_given() {
+        let device = Device::flex();
+        let model = LinearConfig::new(4, 2).with_bias(false).init(&device);
+        let id = model.weight.id;
+        let rows = |fan_out: FanOut| {
+            let mut grads = GradientsParams::new();
+            let values = [[1.0, 5.0], [2.0, 4.0], [9.0, 3.0], [0.0, 8.0]];
+            grads.register(id, Tensor::<2>::from_floats(values, &device));
+            centralize(&model, &mut grads, fan_out);
+            let grad: Tensor<2> = grads.get(id).expect("there");
+            grad.into_data().try_into_vec::<f32>().expect("f32")
+        };
+        assert_eq!(rows(FanOut::First), [-2.0, 2.0, -1.0, 1.0, 3.0, -3.0, -4.0, 4.0]);
+        assert_eq!(rows(FanOut::Last), [-2.0, 0.0, -1.0, -1.0, 6.0, -2.0, -3.0, 3.0]);
+        assert_eq!(rows(FanOut::Burn), rows(FanOut::Last));
+    }
 }
