@@ -283,4 +283,22 @@ mod tests {
         let half = Tensor::<2>::full([2, 2], 0.5, &device);
         assert!(Calibration::of(half, labels([0, 1]), 0).is_err());
     }
+
+    #[test]
+    fn a_temperature_changes_no_prediction_and_labels_are_checked() {
+        let device = Device::flex();
+        let (logits, labels) = data(500, 2.5, &device);
+        let temperature = Temperature::fit(logits.clone(), labels).expect("valid");
+        assert!(temperature.value > 1.5);
+        let best = |rows: Tensor<2>| rows.argmax(1).try_to_vec_as::<i64>().expect("reads");
+        assert_eq!(best(temperature.probabilities(logits.clone())), best(logits));
+        for label in [2, -1] {
+            let labels = Tensor::<1, Int>::from_ints([0, label], &device);
+            let half = Tensor::<2>::full([2, 2], 0.5, &device);
+            let refused = Calibration::of(half.clone(), labels.clone(), 5).expect_err("no class");
+            let expected = RegularizeError::Label { row: 1, label: i64::from(label), classes: 2 };
+            assert_eq!(refused, expected);
+            assert_eq!(Temperature::fit(half, labels).expect_err("no class"), expected);
+        }
+    }
 }

@@ -79,4 +79,18 @@ mod tests {
         assert_eq!(Complexity::of(&model, 12).samples_per_parameter(), 0.5);
         assert_eq!(Complexity::of(&model.no_grad(), 1).parameters, 0);
     }
+
+    #[test]
+    fn shared_elements_count_once_and_no_parameters_need_no_samples() {
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(3, 4).with_bias(false).init(&device);
+        let _ = layer.weight.val();
+        assert_eq!(Complexity::of(&(layer.clone(), layer), 1).parameters, 12);
+        let none = Complexity::of(&Vec::<burn::nn::Linear>::new(), 5);
+        assert_eq!((none.parameters, none.samples_per_parameter()), (0, f64::INFINITY));
+        assert!(none.warning().is_none());
+        assert_eq!(none.to_string(), "5 training samples for 0 trainable parameters");
+        let few = Complexity { parameters: 24, samples: 23 }.warning().expect("too few");
+        assert!(few.starts_with("23 training samples are fewer than the 24 trainable parameters"));
+    }
 }

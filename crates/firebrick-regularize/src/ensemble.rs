@@ -162,6 +162,7 @@ mod tests {
     use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
+    use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
     fn model(device: &Device, value: f32) -> (Linear, BatchNorm) {
@@ -205,5 +206,46 @@ mod tests {
         // (1 - 1/n)^n = 0.36788; the variance of the share is below 0.24 / n.
         assert!((out - 0.367_88).abs() < 5.0 * (0.24 / n as f64).sqrt(), "{out}");
         assert!(bootstrap_rows(0, &MaskSource::new(Seed(1))).is_empty());
+    }
+
+    #[test]
+    fn probabilities_are_averaged_and_lose_no_more_than_the_members_on_average() {
+        for device in devices() {
+            let rows = [[1.0f32, -0.5, 0.3], [0.2, 2.0, -1.0], [-0.7, 0.1, 0.9]];
+            let probabilities = rows.map(|row| {
+                let powers = row.map(|z| f64::from(z).exp());
+                powers.map(|power| power / powers.iter().sum::<f64>())
+            });
+            let members = rows.map(|row| Tensor::<2>::from_floats([row], &device));
+            let found = ensemble_probabilities(members).expect("same shapes");
+            let found: Vec<f64> = found.try_to_vec_as().expect("reads");
+            assert_eq!(found.len(), 3);
+            for (class, &found) in found.iter().enumerate() {
+                let each = probabilities.map(|member| member[class]);
+                assert!((found - each.iter().sum::<f64>() / 3.0).abs() < 1e-6);
+                // The logarithm is concave.
+                let members = each.iter().map(|p| -p.ln()).sum::<f64>() / 3.0;
+                assert!(-found.ln() < members, "{class}: {found} {each:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_soup_averages_biases_and_scales_and_keeps_the_first_statistics() {
+        let device = Device::flex().autodiff();
+        let models = [1.0f32, 2.0, 6.0].map(|value| {
+            let mut model = model(&device, value);
+            model.1.gamma = Param::from_data([value], &device);
+            // Moves the running mean to a tenth of the value.
+            let _ = model.1.forward(Tensor::<2>::full([4, 1], value, &device));
+            model
+        });
+        let soup = model_soup(models.to_vec()).expect("one architecture");
+        let read =
+            |param: &Param<Tensor<1>>| -> Vec<f32> { param.val().try_to_vec_as().expect("reads") };
+        assert_eq!(soup.0.bias.as_ref().map(read), Some(vec![3.0]));
+        assert_eq!(read(&soup.1.gamma), [3.0]);
+        let mean: f32 = soup.1.running_mean.value_sync().into_scalar();
+        assert!((mean - 0.1).abs() < 1e-6, "{mean}");
     }
 }

@@ -282,7 +282,7 @@ impl LabelNoise {
 mod tests {
     use super::*;
     use burn::nn::{BatchNormConfig, LinearConfig};
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -369,5 +369,91 @@ mod tests {
                 assert!(LabelNoiseConfig::new(prob, 4).init(&MaskSource::new(Seed(4))).is_err());
             }
         }
+    }
+
+    #[test]
+    fn weight_noise_has_its_moments_and_its_strength() {
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(1000, 1000).with_bias(false).init(&device);
+        let masks = MaskSource::new(Seed(5));
+        let noise = WeightNoiseConfig::new(0.2).init(&masks).expect("valid");
+        for (strength, std) in [(1.0, 0.2f64), (0.5, 0.1)] {
+            masks.set_strength(strength).expect("valid");
+            let added = read(noise.apply(&layer).weight.val() - layer.weight.val());
+            let mean = added.iter().sum::<f64>() / 1e6;
+            let variance = added.iter().map(|x| x * x).sum::<f64>() / 1e6;
+            assert!(mean.abs() < 5.0 * std / 1e3, "{mean}");
+            let bound = 5.0 * std * std * (2.0 / 1e6f64).sqrt();
+            assert!((variance - std * std).abs() < bound, "{variance}");
+        }
+        masks.set_strength(0.0).expect("valid");
+        assert_eq!(read(noise.apply(&layer).weight.val()), read(layer.weight.val()));
+        assert!(noise.apply(&Vec::<burn::nn::Linear>::new()).is_empty());
+        for std in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(WeightNoiseConfig::new(std).init(&masks).is_err());
+            assert!(InputNoiseConfig::new(std).init(&masks).is_err());
+        }
+    }
+
+    #[test]
+    fn input_noise_leaves_the_gradient_alone_and_follows_its_strength() {
+        let device = Device::flex().autodiff();
+        let masks = MaskSource::new(Seed(6));
+        let layer = InputNoiseConfig::new(0.5).init(&masks).expect("valid");
+        let input = Tensor::<1>::ones([64], &device).require_grad();
+        let gradients = layer.forward(input.clone()).sum().backward();
+        assert_eq!(read(input.grad(&gradients).expect("has one")), [1.0; 64]);
+        let run = |strength: f64| {
+            masks.seek(0);
+            masks.set_strength(strength).expect("valid");
+            read(layer.forward(Tensor::<1>::zeros([64], &device)))
+        };
+        let (whole, half) = (run(1.0), run(0.5));
+        assert!(whole.iter().zip(&half).all(|(whole, half)| (whole - 2.0 * half).abs() < 1e-6));
+        assert_eq!(run(0.0), [0.0; 64]);
+        masks.set_strength(1.0).expect("valid");
+        assert_eq!(layer.forward(Tensor::<2>::zeros([0, 3], &device)).dims(), [0, 3]);
+        for dtype in [DType::F16, DType::BF16] {
+            let noisy = layer.forward(Tensor::<1>::zeros([64], (&device, dtype)));
+            assert_eq!(noisy.dtype(), dtype);
+            assert!(read(noisy).iter().all(|x| x.is_finite()));
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_missing_stays_so_and_a_shared_one_gets_noise_once() {
+        let device = Device::flex().autodiff();
+        let linear = |inputs, outputs| {
+            let layer = LinearConfig::new(inputs, outputs).with_bias(false).init(&device);
+            let _ = layer.weight.val();
+            layer
+        };
+        let (used, unused) = (linear(100, 100), linear(2, 2));
+        let model = (used.clone(), unused.clone(), used.clone());
+        let loss = (used.weight.val() * 0.0).sum();
+        let mut gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let noise = GradientNoiseConfig::new().init(&MaskSource::new(Seed(7))).expect("valid");
+        noise.add(&model, &mut gradients, 0);
+        assert!(gradients.get::<2>(unused.weight.id).is_none());
+        let found = read(gradients.get::<2>(used.weight.id).expect("has one"));
+        let variance = found.iter().map(|g| g * g).sum::<f64>() / 1e4;
+        assert!((variance - 0.01).abs() < 5.0 * 0.01 * (2.0 / 1e4f64).sqrt(), "{variance}");
+    }
+
+    #[test]
+    fn labels_outside_and_no_labels_are_defined() {
+        let device = Device::flex();
+        let masks = MaskSource::new(Seed(8));
+        let noise = LabelNoiseConfig::new(0.3, 4).init(&masks).expect("valid");
+        let negative = noise.apply(Tensor::<1, Int>::from_ints([0, -1], &device));
+        assert_eq!(
+            negative.expect_err("no class"),
+            RegularizeError::Label { row: 1, label: -1, classes: 4 }
+        );
+        let none = noise.apply(Tensor::<1, Int>::zeros([0], &device)).expect("nothing to change");
+        assert_eq!(none.dims(), [0]);
+        let off = LabelNoiseConfig::new(0.0, 4).init(&masks).expect("0 is allowed");
+        let labels = off.apply(Tensor::<1, Int>::from_ints([3, 0, 2], &device)).expect("inside");
+        assert_eq!(labels.try_to_vec_as::<i64>().expect("reads"), [3, 0, 2]);
     }
 }

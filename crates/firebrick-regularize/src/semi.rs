@@ -469,4 +469,46 @@ mod tests {
         let nan = Tensor::<2>::full([1, 3], f32::NAN, &device);
         assert_eq!(PseudoReport::of(nan, 0.1, None).expect("defined").kept, 0);
     }
+
+    #[test]
+    fn a_pseudo_label_pulls_its_own_prediction() {
+        for device in devices() {
+            let logits = Tensor::<2>::from_floats(WEAK, &device.autodiff()).require_grad();
+            let found = pseudo_label_loss(logits.clone(), 0.95).expect("valid");
+            let gradient = logits.grad(&found.loss.backward()).expect("learns");
+            let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+            // (p - y) / n for what is kept: row 0 with class 0 and row 2 with class 2.
+            for (row, found) in gradient.chunks(3).enumerate() {
+                for (class, (found, p)) in found.iter().zip(p(WEAK[row], 1.0)).enumerate() {
+                    let hot = f64::from(u8::from(class == row));
+                    let expected = if row == 1 { 0.0 } else { (p - hot) / 3.0 };
+                    assert!((found - expected).abs() < 1e-6, "{row} {class}: {found} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_class_that_takes_all_is_total_collapse() {
+        let logits =
+            Tensor::<2>::from_floats([[9.0, 0.0], [8.0, 0.0], [0.1, 0.0]], &Device::flex());
+        let report = PseudoReport::of(logits, 0.95, Some(&[0, 1, 1])).expect("valid");
+        assert_eq!((report.kept, report.histogram.as_slice()), (2, &[2, 0][..]));
+        assert_eq!((report.largest_share(), report.accuracy()), (Some(1.0), Some(0.5)));
+    }
+
+    #[test]
+    fn ramps_and_releases_between_their_ends() {
+        assert_eq!([0, 1, u64::MAX].map(|step| Ramp::None.factor(step)), [1.0; 3]);
+        let gaussian = Ramp::Gaussian { over: 80 };
+        assert!((gaussian.factor(40) - (-1.25f64).exp()).abs() < 1e-15);
+        assert_eq!(Ramp::Gaussian { over: 0 }.factor(0), 1.0);
+        // Of two classes: from a half to one.
+        let half = |share: f64| 0.5 + 0.5 * share;
+        let late = Release::Exponential.threshold(50, 100, 2);
+        assert!((late - half((-2.5f64).exp())).abs() < 1e-15);
+        let early = Release::Logarithmic.threshold(50, 100, 2);
+        assert!((early - half(1.0 - (-2.5f64).exp())).abs() < 1e-15);
+        assert_eq!(Release::Linear.threshold(300, 100, 2), 1.0);
+    }
 }

@@ -279,4 +279,15 @@ mod tests {
         assert_eq!(found[1], 0.0);
         assert!(read(targets).iter().all(|g| g.is_finite()));
     }
+
+    #[test]
+    fn shares_outside_their_range_are_named_and_no_labels_are_no_rows() {
+        for smoothing in [1.0, -0.1, f64::NAN] {
+            let refused = LabelSmoothingConfig::new().with_smoothing(smoothing).init();
+            let message = format!("`smoothing` must be in [0, 1), got {smoothing}");
+            assert_eq!(refused.expect_err("refused").to_string(), message);
+        }
+        let none = one_hot(Tensor::<1, Int>::zeros([0], &Device::flex()), 3).expect("no rows");
+        assert_eq!(none.dims(), [0, 3]);
+    }
 }

@@ -52,3 +52,39 @@ impl UnitAxis {
         axis.ok_or_else(|| RegularizeError::UnitAxis { path: path(), owner: owner.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_has_its_axes() {
+        let (columns, rows) = (Axes { unit: 1, input: 0 }, Axes { unit: 0, input: 1 });
+        for (owner, rank, expected) in [
+            ("Linear", 2, Some(columns)),
+            ("Conv1d", 3, Some(rows)),
+            ("Conv2d", 4, Some(rows)),
+            ("Conv3d", 5, Some(rows)),
+            ("DeformConv2d", 4, Some(rows)),
+            ("ConvTranspose1d", 3, Some(columns)),
+            ("ConvTranspose2d", 4, Some(columns)),
+            ("ConvTranspose3d", 5, Some(columns)),
+            ("Embedding", 2, Some(rows)),
+            ("Linear", 1, None),
+            ("Own", 2, None),
+        ] {
+            assert_eq!(axes_of(owner, rank), expected, "{owner}");
+        }
+    }
+
+    #[test]
+    fn an_axis_is_named_or_known() {
+        let of = |axis: UnitAxis, owner: &str| axis.of(|| "a.b".to_owned(), owner, 2);
+        assert_eq!(of(UnitAxis::ByLayer, "Linear"), Ok(1));
+        assert_eq!(of(UnitAxis::At(0), "Linear"), Ok(0));
+        assert_eq!(of(UnitAxis::At(1), "Own"), Ok(1));
+        let unknown = RegularizeError::UnitAxis { path: "a.b".into(), owner: "Own".into() };
+        assert_eq!(of(UnitAxis::ByLayer, "Own"), Err(unknown.clone()));
+        assert_eq!(of(UnitAxis::At(2), "Own"), Err(unknown));
+    }
+}

@@ -117,7 +117,7 @@ fn together(images: Tensor<4>, edits: &[Edit]) -> Tensor<4> {
         Edit::Keep => images,
         Edit::FlipHorizontal => images.flip([3]),
         Edit::FlipVertical => images.flip([2]),
-        Edit::Shift { .. } | Edit::Affine(_) => affine(images, edits, size),
+        Edit::Shift { .. } | Edit::Affine(_) | Edit::Crop(_) => affine(images, edits, size),
         Edit::Displace { .. } => {
             let field = |of: &dyn Fn(&Edit) -> &[f32]| {
                 let values: Vec<f32> = edits.iter().flat_map(of).copied().collect();
@@ -273,6 +273,7 @@ fn affine(images: Tensor<4>, edits: &[Edit], size: Size) -> Tensor<4> {
         .iter()
         .map(|edit| match edit {
             Edit::Affine(inverse) => *inverse,
+            Edit::Crop([side, tx, ty]) => [*side, 0.0, *tx, 0.0, *side, *ty],
             Edit::Shift { down, right } => [1.0, 0.0, -*right as f64, 0.0, 1.0, -*down as f64],
             _ => [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
         })
@@ -284,6 +285,11 @@ fn affine(images: Tensor<4>, edits: &[Edit], size: Size) -> Tensor<4> {
     let (x, y) = grid(size, &device);
     let sx = x.clone() * part(0) + (y.clone() * part(1) + part(2));
     let sy = x * part(3) + (y * part(4) + part(5));
+    if let Edit::Crop(_) = edits[0] {
+        // The border is repeated.
+        let (cx, cy) = ((size.w as f32 - 1.0) / 2.0, (size.h as f32 - 1.0) / 2.0);
+        return warp(images, sx.clamp(-cx, cx), sy.clamp(-cy, cy), size);
+    }
     warp(images, sx, sy, size)
 }
 
@@ -364,6 +370,7 @@ mod tests {
             Edit::Affine(inverse_affine(33.0, [1.0, -2.0], 0.8, [12.0, 5.0])),
             Edit::Affine(inverse_affine(180.0, [0.0; 2], 1.0, [0.0; 2])),
             Edit::Affine([0.3, 0.0, 40.0, 0.0, 0.3, -40.0]),
+            Edit::Crop([0.4, 0.3 * w as f64, -0.3 * h as f64]),
             Edit::Displace { dx: field(h * w), dy: field(h * w) },
             Edit::Erase { rows: 1..3, columns: 2..99 },
             Edit::Brightness(1.4),

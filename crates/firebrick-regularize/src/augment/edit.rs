@@ -15,6 +15,8 @@ pub(crate) enum Edit {
     FlipVertical,
     /// Output to source, relative to the centre.
     Affine([f64; 6]),
+    /// Side, and centre relative to that of the image.
+    Crop([f64; 3]),
     Displace {
         dx: Vec<f32>,
         dy: Vec<f32>,
@@ -43,6 +45,7 @@ impl Edit {
             Self::FlipHorizontal => kernel::flip_horizontal(image, size),
             Self::FlipVertical => kernel::flip_vertical(image, size),
             Self::Affine(inverse) => kernel::affine(image, size, *inverse, scratch),
+            Self::Crop(crop) => kernel::crop(image, size, *crop, scratch),
             Self::Displace { dx, dy } => kernel::displace(image, size, dx, dy, scratch),
             Self::Erase { rows, columns } => kernel::erase(image, size, rows, columns),
             Self::Brightness(factor) => kernel::brightness(image, *factor),

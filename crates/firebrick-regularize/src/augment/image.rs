@@ -22,7 +22,7 @@ pub enum ImageOp {
         /// Largest shift in pixels.
         max: usize,
     },
-    /// A part of the image, at random, stretched to the whole.
+    /// A part of the image, at random, stretched to the whole; pixels at the border are repeated, not blended with zeros.
     Crop {
         /// Smallest share of the area, in (0, 1].
         min_area: f64,
@@ -143,7 +143,7 @@ impl ImageOp {
                 let room = |length: usize| (1.0 - side) * length as f64 / 2.0;
                 let tx = between(generator, -room(w), room(w));
                 let ty = between(generator, -room(h), room(h));
-                Edit::Affine([side, 0.0, tx, 0.0, side, ty])
+                Edit::Crop([side, tx, ty])
             }
             Self::FlipHorizontal => Edit::FlipHorizontal,
             Self::FlipVertical => Edit::FlipVertical,
@@ -461,5 +461,203 @@ mod tests {
         assert_eq!(refused(upside), "`area` must be (low, high), got (0.3, 0.1)");
         let step = vec![Step::preserving(ImageOp::FlipVertical).with_prob(1.5)];
         assert!(ImageAugment::new(step, &MaskSource::new(Seed(0))).is_err());
+    }
+
+    fn drawn(op: &ImageOp, size: Size, count: usize) -> Vec<Edit> {
+        let mut generator = Seed(8).stream("draws");
+        (0..count).map(|_| op.draw(size, &mut generator)).collect()
+    }
+
+    fn matrix(edit: &Edit) -> [f64; 6] {
+        match edit {
+            Edit::Affine(matrix) => *matrix,
+            Edit::Crop([side, tx, ty]) => [*side, 0.0, *tx, 0.0, *side, *ty],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Five standard errors of mean and variance of numbers that are uniform between two ends.
+    fn uniform(draws: &[f64], low: f64, high: f64) {
+        let n = draws.len() as f64;
+        assert!(draws.iter().all(|draw| (low - 1e-9..=high + 1e-9).contains(draw)));
+        let (middle, variance) = ((low + high) / 2.0, (high - low).powi(2) / 12.0);
+        let mean = draws.iter().sum::<f64>() / n;
+        assert!((mean - middle).abs() < 5.0 * (variance / n).sqrt(), "{mean} in {low} {high}");
+        // The fourth central moment is 9/5 of the squared variance.
+        let square = draws.iter().map(|draw| (draw - middle).powi(2)).sum::<f64>() / n;
+        assert!((square - variance).abs() < 5.0 * variance * (0.8 / n).sqrt(), "{square}");
+    }
+
+    #[test]
+    fn drawn_numbers_are_uniform_in_their_ranges() {
+        let (n, size) = (1_000_000, Size { c: 1, h: 20, w: 10 });
+        let angle = |edit: &Edit| matrix(edit)[1].atan2(matrix(edit)[0]).to_degrees();
+        let turns = drawn(&ImageOp::Rotate { degrees: 30.0 }, size, n);
+        uniform(&turns.iter().map(angle).collect::<Vec<f64>>(), -30.0, 30.0);
+        let factor = |edit: Edit| match edit {
+            Edit::Brightness(factor) | Edit::Contrast(factor) => factor,
+            other => panic!("{other:?}"),
+        };
+        let brightness = drawn(&ImageOp::Brightness { max: 0.4 }, size, n);
+        uniform(&brightness.into_iter().map(factor).collect::<Vec<f64>>(), 0.6, 1.4);
+        // A factor is never below 0.
+        let contrast = drawn(&ImageOp::Contrast { max: 2.0 }, size, n);
+        uniform(&contrast.into_iter().map(factor).collect::<Vec<f64>>(), 0.0, 3.0);
+        let crops = drawn(&ImageOp::Crop { min_area: 0.36 }, size, n);
+        uniform(&crops.iter().map(|crop| matrix(crop)[0].powi(2)).collect::<Vec<f64>>(), 0.36, 1.0);
+        for crop in &crops {
+            let [a, b, tx, c, d, ty] = matrix(crop);
+            assert_eq!((a, b, c), (d, 0.0, 0.0));
+            assert!(tx.abs() + 5.0 * a < 5.0 + 1e-9 && ty.abs() + 10.0 * a < 10.0 + 1e-9);
+        }
+        let op = ImageOp::Affine { degrees: 20.0, translate: 0.2, scale: (0.5, 2.0), shear: 15.0 };
+        let (mut angles, mut scales, mut shears) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ends = [[0.0f64; 2]; 2];
+        for edit in drawn(&op, size, n) {
+            // The inverse of scale * [[cos, -cos tan - sin], [sin, cos - sin tan]], from the end to the start.
+            let [a, b, tx, c, d, ty] = matrix(&edit);
+            let determinant = a * d - b * c;
+            let scale = 1.0 / determinant.sqrt();
+            let angle = (-c).atan2(d);
+            let tangent = scale * (b * angle.cos() - a * angle.sin());
+            angles.push(angle.to_degrees());
+            scales.push(scale);
+            shears.push(tangent.atan().to_degrees());
+            let moved = [(b * ty - d * tx) / determinant, (c * tx - a * ty) / determinant];
+            for (moved, ends) in moved.into_iter().zip(&mut ends) {
+                assert!((moved - moved.round()).abs() < 1e-9, "whole pixels: {moved}");
+                *ends = [ends[0].min(moved.round()), ends[1].max(moved.round())];
+            }
+        }
+        uniform(&angles, -20.0, 20.0);
+        uniform(&scales, 0.5, 2.0);
+        uniform(&shears, -15.0, 15.0);
+        assert_eq!(ends, [[-2.0, 2.0], [-4.0, 4.0]]);
+    }
+
+    #[test]
+    fn a_crop_sees_nothing_outside_the_image() {
+        for device in devices() {
+            let white = Tensor::<4>::ones([64, 3, 5, 7], &device);
+            let output = augment(ImageOp::Crop { min_area: 0.1 }).labelled(white).expect("runs");
+            let output: Vec<f32> = output.into_data().iter::<f32>().collect();
+            assert!(output.iter().all(|value| (value - 1.0).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_crop_stretches_both_axes_alike() {
+        // Position across in one channel, position down in the other: a crop makes them less steep.
+        let (n, h, w) = (50usize, 9usize, 11usize);
+        let across = (0..h * w).map(|at| (at % w) as f32);
+        let down = (0..h * w).map(|at| (at / w) as f32);
+        let image: Vec<f32> = across.chain(down).collect();
+        let data = TensorData::new(image.repeat(n), [n, 2, h, w]);
+        let output = augment(ImageOp::Crop { min_area: 0.36 })
+            .labelled(Tensor::from_data(data, &Device::flex()));
+        let output: Vec<f32> = output.expect("runs").try_to_vec_as().expect("reads");
+        for image in output.chunks(2 * h * w) {
+            let (across, down) = image.split_at(h * w);
+            // The outermost pixels may be repeated.
+            let side = (across[w + w - 2] - across[w + 1]) / (w - 3) as f32;
+            assert!((0.6 - 1e-4..=1.0 + 1e-4).contains(&side), "{side}");
+            for (y, x) in (1..h - 1).flat_map(|y| (1..w - 1).map(move |x| (y, x))) {
+                let expected =
+                    [across[w + 1] + side * (x - 1) as f32, down[w + 1] + side * (y - 1) as f32];
+                let found = [across[y * w + x], down[y * w + x]];
+                assert!((found[0] - expected[0]).abs() < 1e-4, "{found:?} {expected:?}");
+                assert!((found[1] - expected[1]).abs() < 1e-4, "{found:?} {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_has_its_moments() {
+        let (h, w) = (40, 25);
+        let mut noise = Vec::new();
+        for image in run(ImageOp::Noise { std: 0.1 }, 1000, 1, h, w) {
+            let start = (1..=h * w).map(|v| v as f64 / (h * w) as f64);
+            noise.extend(image.into_iter().zip(start).map(|(v, start)| f64::from(v) - start));
+        }
+        let n = noise.len() as f64;
+        assert_eq!(n, 1e6);
+        let mean = noise.iter().sum::<f64>() / n;
+        let variance = noise.iter().map(|x| x * x).sum::<f64>() / n;
+        assert!(mean.abs() < 5.0 * 0.1 / n.sqrt(), "{mean}");
+        assert!((variance - 0.01).abs() < 5.0 * 0.01 * (2.0 / n).sqrt(), "{variance}");
+    }
+
+    #[test]
+    fn elastic_fields_are_smoothed_noise() {
+        let (alpha, sigma, size) = (5.0f64, 2.0f64, Size { c: 1, h: 40, w: 40 });
+        let weights: Vec<f64> =
+            (-6..=6).map(|tap| (-0.5 * (f64::from(tap) / sigma).powi(2)).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let squares = weights.iter().map(|weight| (weight / total).powi(2)).sum::<f64>();
+        // Uniform in [-1, 1], so of variance 1/3, smoothed along both axes.
+        let expected = alpha * alpha / 3.0 * squares * squares;
+        let mut draws = Vec::new();
+        for edit in drawn(&ImageOp::Elastic { alpha, sigma }, size, 3000) {
+            let Edit::Displace { dx, dy } = edit else { panic!("a field") };
+            // Points whose kernels do not meet, nor the border: they are independent.
+            for (field, y, x) in [&dx, &dy].into_iter().flat_map(|field| {
+                [6, 19, 32].into_iter().flat_map(move |y| [6, 19, 32].map(move |x| (field, y, x)))
+            }) {
+                draws.push(f64::from(field[y * 40 + x]));
+            }
+        }
+        let n = draws.len() as f64;
+        let moment = |k: i32| draws.iter().map(|draw| draw.powi(k)).sum::<f64>() / n;
+        assert!(moment(1).abs() < 5.0 * (expected / n).sqrt());
+        let bound = 5.0 * ((moment(4) - moment(2).powi(2)) / n).sqrt();
+        assert!((moment(2) - expected).abs() < bound, "{} {expected}", moment(2));
+        assert!(draws.iter().all(|draw| draw.abs() <= alpha));
+        let still = run(ImageOp::Elastic { alpha: 0.0, sigma }, 1, 1, 6, 5);
+        assert!((1..=30).zip(&still[0]).all(|(v, found)| (found - v as f32 / 30.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn the_middle_of_a_cutout_is_any_pixel() {
+        let n = 120_000usize;
+        let mut counts = [0usize; 12];
+        for edit in drawn(&ImageOp::Cutout { size: 1 }, SIZE, n) {
+            let Edit::Erase { rows, columns } = edit else { panic!("a box") };
+            assert_eq!((rows.len(), columns.len()), (1, 1));
+            counts[rows.start * 4 + columns.start] += 1;
+        }
+        let share = 1.0 / 12.0;
+        let bound = 5.0 * (n as f64 * share * (1.0 - share)).sqrt();
+        assert!(counts.iter().all(|&c| (c as f64 - n as f64 * share).abs() < bound), "{counts:?}");
+    }
+
+    #[test]
+    fn every_range_is_checked() {
+        let refused = |op: ImageOp| {
+            let step = vec![Step::preserving(op)];
+            ImageAugment::new(step, &MaskSource::new(Seed(0))).is_err()
+        };
+        let affine = |translate, scale, shear| {
+            refused(ImageOp::Affine { degrees: 1.0, translate, scale, shear })
+        };
+        assert!(affine(1.5, (1.0, 1.0), 0.0) && affine(f64::NAN, (1.0, 1.0), 0.0));
+        assert!(affine(0.1, (0.0, 1.0), 0.0) && affine(0.1, (2.0, 1.0), 0.0));
+        assert!(affine(0.1, (1.0, 1.0), 90.0) && affine(0.1, (1.0, f64::INFINITY), 0.0));
+        assert!(!affine(1.0, (1.0, 1.0), 89.0));
+        for bad in [-0.1, f64::NAN, f64::INFINITY] {
+            assert!(refused(ImageOp::Rotate { degrees: bad }));
+            assert!(refused(ImageOp::Brightness { max: bad }));
+            assert!(refused(ImageOp::Contrast { max: bad }));
+            assert!(refused(ImageOp::Noise { std: bad }));
+            assert!(refused(ImageOp::Elastic { alpha: bad, sigma: 1.0 }));
+            assert!(refused(ImageOp::Elastic { alpha: 1.0, sigma: bad }));
+            assert!(refused(ImageOp::Crop { min_area: bad }));
+            assert!(refused(ImageOp::Erase { area: (bad, 0.5), aspect: (1.0, 1.0) }));
+            assert!(refused(ImageOp::Erase { area: (0.1, 0.5), aspect: (bad, 1.0) }));
+        }
+        assert!(refused(ImageOp::Elastic { alpha: 1.0, sigma: 0.0 }));
+        for prob in [-0.1, 1.1, f64::NAN] {
+            let step = vec![Step::preserving(ImageOp::FlipVertical).with_prob(prob)];
+            assert!(ImageAugment::new(step, &MaskSource::new(Seed(0))).is_err());
+        }
     }
 }

@@ -84,6 +84,19 @@ pub(crate) fn affine(image: &mut [f32], size: Size, inverse: [f64; 6], scratch: 
     });
 }
 
+/// The part of `side` times the width and height whose centre lies `tx` to the right and `ty` below that of the image,
+/// stretched to the whole; at the border its own pixels are repeated, as where an image is resized.
+pub(crate) fn crop(image: &mut [f32], size: Size, crop: [f64; 3], scratch: &mut Scratch) {
+    let [side, tx, ty] = crop.map(|v| v as f32);
+    let (cx, cy) = ((size.w as f32 - 1.0) / 2.0, (size.h as f32 - 1.0) / 2.0);
+    super::warp::warp(image, size, &mut scratch.warp, |y, xs, ys| {
+        ys.fill((side * (y as f32 - cy) + ty).clamp(-cy, cy));
+        for (column, x) in xs.iter_mut().enumerate() {
+            *x = (side * (column as f32 - cx) + tx).clamp(-cx, cx);
+        }
+    });
+}
+
 /// Every pixel comes from a place of its own: `dx` to the right and `dy` below it.
 pub(crate) fn displace(
     image: &mut [f32],

@@ -512,4 +512,164 @@ mod tests {
         assert!(AugMixConfig::new().with_width(0).init(&masks).is_err());
         assert!(AugMixConfig::new().with_alpha(0.0).init(&masks).is_err());
     }
+
+    #[test]
+    fn changes_are_drawn_alike() {
+        let n = 1_000_000usize;
+        for all in [&ALL[..], &AUGMIX[..]] {
+            let mut generator = Seed(4).stream("test");
+            let mut counts = [0usize; 14];
+            for _ in 0..n {
+                let change = any(all, &mut generator);
+                counts[ALL.iter().position(|one| *one == change).expect("one of them")] += 1;
+            }
+            let share = 1.0 / all.len() as f64;
+            let bound = 5.0 * (share * (1.0 - share) / n as f64).sqrt();
+            for (change, count) in ALL.iter().zip(counts) {
+                if all.contains(change) {
+                    assert!((count as f64 / n as f64 - share).abs() < bound, "{change:?}: {count}");
+                } else {
+                    assert_eq!(count, 0, "{change:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn magnitudes_by_hand() {
+        let size = Size { c: 3, h: 100, w: 200 };
+        let mut generator = Seed(5).stream("test");
+        let mut at = |change, share, ranges| edit(change, share, ranges, size, &mut generator);
+        let mut signs = [0; 2];
+        for _ in 0..50 {
+            for (ranges, largest) in [(RAND, 0.9), (WIDE, 0.99)] {
+                for change in [Brightness, Color, Contrast, Sharpness] {
+                    let by = match at(change, 0.5, ranges) {
+                        Edit::Brightness(f) | Edit::Saturation(f) => f - 1.0,
+                        Edit::Contrast(f) | Edit::Sharpness(f) => f - 1.0,
+                        other => panic!("{other:?}"),
+                    };
+                    signs[usize::from(by > 0.0)] += 1;
+                    assert!((by.abs() - 0.5 * largest).abs() < 1e-12, "{change:?}: {by}");
+                }
+            }
+            // In pixels: 150 / 331 of a side, a third of it, or 32.
+            for (ranges, right, down) in [(RAND, 90, 45), (MIX, 66, 33), (WIDE, 32, 32)] {
+                let across = at(TranslateX, 1.0, ranges);
+                let (plus, minus) =
+                    (Edit::Shift { down: 0, right }, Edit::Shift { down: 0, right: -right });
+                assert!(across == plus || across == minus, "{across:?}");
+                let along = at(TranslateY, 1.0, ranges);
+                let (plus, minus) =
+                    (Edit::Shift { down, right: 0 }, Edit::Shift { down: -down, right: 0 });
+                assert!(along == plus || along == minus, "{along:?}");
+            }
+            for (ranges, shear, degrees) in [(RAND, 0.3, 30.0), (WIDE, 0.99, 135.0)] {
+                let mut matrix = |change| match at(change, 1.0, ranges) {
+                    Edit::Affine(matrix) => matrix,
+                    other => panic!("{other:?}"),
+                };
+                let [a, b, tx, c, d, ty] = matrix(ShearX);
+                assert_eq!([a, b.abs(), tx, c, d, ty], [1.0, shear, 0.0, 0.0, 1.0, 0.0]);
+                let [a, b, tx, c, d, ty] = matrix(ShearY);
+                assert_eq!([a, b, tx, c.abs(), d, ty], [1.0, 0.0, 0.0, shear, 1.0, 0.0]);
+                let [a, b, ..] = matrix(Rotate);
+                assert!((b.atan2(a).to_degrees().abs() - degrees).abs() < 1e-9);
+            }
+        }
+        assert!(signs.iter().all(|&count| count > 100), "either sign: {signs:?}");
+        for (ranges, share, bits) in [
+            (RAND, 0.0, 8),
+            (RAND, 0.3, 7),
+            (RAND, 1.0, 4),
+            (WIDE, 1.0, 2),
+            (MIX, 0.0, 4),
+            (MIX, 1.0, 0),
+        ] {
+            assert_eq!(at(Posterize, share, ranges), Edit::Posterize(bits));
+        }
+        assert_eq!(at(Solarize, 0.25, RAND), Edit::Solarize(0.75));
+        assert_eq!(at(Identity, 1.0, RAND), Edit::Keep);
+        assert_eq!(at(AutoContrast, 1.0, RAND), Edit::AutoContrast);
+        assert_eq!(at(Equalize, 1.0, RAND), Edit::Equalize);
+    }
+
+    #[test]
+    fn plans_have_their_lengths_magnitudes_and_weights() {
+        let size = Size { c: 3, h: 8, w: 8 };
+        let masks = MaskSource::new(Seed(6));
+        let mut generator = Seed(6).stream("test");
+        for ops in [0, 1, 3] {
+            let rand = RandAugmentConfig::new().with_ops(ops).init(&masks).expect("valid");
+            let Plan::Chain(edits) = rand.plan(size, &mut generator) else { panic!("a chain") };
+            assert_eq!(edits.len(), ops);
+        }
+        // Solarize says which of the 31 magnitudes was drawn.
+        let trivial = TrivialAugment::new(&masks);
+        let mut counts = [0usize; 31];
+        for _ in 0..500_000 {
+            let Plan::Chain(edits) = trivial.plan(size, &mut generator) else { panic!("a chain") };
+            assert_eq!(edits.len(), 1);
+            if let Edit::Solarize(threshold) = edits[0] {
+                counts[(30.0 * (1.0 - threshold)).round() as usize] += 1;
+            }
+        }
+        let total = counts.iter().sum::<usize>() as f64;
+        assert!(total > 30_000.0);
+        let bound = 5.0 * (total / 31.0 * (30.0 / 31.0)).sqrt();
+        assert!(counts.iter().all(|&c| (c as f64 - total / 31.0).abs() < bound), "{counts:?}");
+
+        let n = 100_000usize;
+        let mix = AugMixConfig::new().with_width(4).with_severity(1).init(&masks).expect("valid");
+        let (mut lengths, mut mean) = ([0usize; 4], 0.0);
+        for _ in 0..n {
+            let Plan::Mix { own, chains } = mix.plan(size, &mut generator) else { panic!("a mix") };
+            assert_eq!(chains.len(), 4);
+            let weights: f32 = chains.iter().map(|chain| chain.0).sum();
+            assert!((own + weights - 1.0).abs() < 1e-5, "{own} {weights}");
+            mean += f64::from(own) / n as f64;
+            for (weight, edits) in &chains {
+                assert!((0.0..=1.0).contains(weight));
+                lengths[edits.len()] += 1;
+                // Severity 1 draws the smallest magnitude alone.
+                for edit in edits {
+                    let weakest = match edit {
+                        Edit::Shift { down, right } => (*down, *right) == (0, 0),
+                        Edit::Affine(matrix) => *matrix == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+                        Edit::Posterize(bits) => *bits == 4,
+                        Edit::Solarize(threshold) => *threshold == 1.0,
+                        other => matches!(other, Edit::AutoContrast | Edit::Equalize),
+                    };
+                    assert!(weakest, "{edit:?}");
+                }
+            }
+        }
+        // Beta(1, 1) is uniform: variance 1/12.
+        assert!((mean - 0.5).abs() < 5.0 * (1.0 / 12.0 / n as f64).sqrt(), "{mean}");
+        assert_eq!(lengths[0], 0);
+        let bound = 5.0 * (4.0 * n as f64 * 2.0 / 9.0).sqrt();
+        assert!(lengths[1..].iter().all(|&c| (c as f64 - 4.0 * n as f64 / 3.0).abs() < bound));
+    }
+
+    #[test]
+    fn empty_and_half_precision_images_pass() {
+        let device = Device::flex();
+        let masks = MaskSource::new(Seed(7));
+        let rand = RandAugmentConfig::new().init(&masks).expect("valid");
+        let trivial = TrivialAugment::new(&masks);
+        let mix = AugMixConfig::new().init(&masks).expect("valid");
+        let all = |images: Tensor<4>| {
+            [rand.images(images.clone()), trivial.images(images.clone()), mix.images(images)]
+        };
+        for shape in [[0usize, 3, 8, 8], [2, 0, 8, 8], [2, 3, 0, 8], [2, 3, 8, 0]] {
+            assert!(all(Tensor::zeros(shape, &device)).iter().all(|images| images.dims() == shape));
+        }
+        for dtype in [burn::tensor::DType::F16, burn::tensor::DType::BF16] {
+            for images in all(photo(8, 3, &device).cast(dtype)) {
+                assert_eq!((images.dtype(), images.dims()), (dtype, [8, 3, 8, 8]));
+                let values: Vec<f32> = images.try_to_vec_as().expect("reads");
+                assert!(values.iter().all(|v| (-0.01..=1.01).contains(v)));
+            }
+        }
+    }
 }

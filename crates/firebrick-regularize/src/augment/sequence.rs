@@ -271,4 +271,48 @@ mod tests {
         assert!(changing.labelled(Tensor::zeros([1, 2, 3], &Device::flex())).is_err());
         assert_eq!(changing.sequences(Tensor::zeros([1, 2, 3], &Device::flex())).dims(), [1, 2, 3]);
     }
+
+    #[test]
+    fn parts_are_uniform_and_within_the_sequence() {
+        let (n, t) = (1_000_000usize, 1000usize);
+        let steps = vec![(SequenceOp::Crop { min_share: 0.5 }, LabelEffect::Preserves)];
+        let augment = SequenceAugment::new(steps, &MaskSource::new(Seed(1))).expect("valid");
+        let mut generator = Seed(2).stream("test");
+        let (mut mean, mut share) = (0.0, 0.0);
+        for _ in 0..n {
+            let Edit::Front(part) = augment.draw(t, 1, &mut generator).remove(0) else {
+                panic!("a part")
+            };
+            assert!(part.len() >= 500 && part.end <= t, "{part:?}");
+            mean += part.len() as f64 / n as f64;
+            // Where the part starts, of where it may: symmetric around a half.
+            let room = (t - part.len()) as f64;
+            let at = if room > 0.0 { part.start as f64 / room } else { 0.5 };
+            share += at / n as f64;
+        }
+        // Lengths between 500 and 1000 have variance 500^2 / 12, shares at most 1/4.
+        assert!((mean - 750.0).abs() < 5.0 * 500.0 / (12.0 * n as f64).sqrt(), "{mean}");
+        assert!((share - 0.5).abs() < 5.0 * 0.5 / (n as f64).sqrt(), "{share}");
+    }
+
+    #[test]
+    fn half_precision_and_empty_batches_keep_type_and_shape() {
+        let device = Device::flex();
+        let steps = [
+            SequenceOp::TimeMask { max: 3 },
+            SequenceOp::Jitter { std: 0.1 },
+            SequenceOp::Crop { min_share: 0.5 },
+        ];
+        let steps = steps.map(|op| (op, LabelEffect::Preserves)).to_vec();
+        let augment = SequenceAugment::new(steps, &MaskSource::new(Seed(1))).expect("valid");
+        for dtype in [burn::tensor::DType::F16, burn::tensor::DType::BF16] {
+            let output = augment.sequences(Tensor::ones([4, 8, 2], (&device, dtype)));
+            assert_eq!((output.dtype(), output.dims()), (dtype, [4, 8, 2]));
+            let values: Vec<f32> = output.try_to_vec_as().expect("reads");
+            assert!(values.iter().all(|v| v.is_finite()) && values.contains(&0.0));
+        }
+        for shape in [[0usize, 8, 2], [4, 0, 2], [4, 8, 0]] {
+            assert_eq!(augment.sequences(Tensor::zeros(shape, &device)).dims(), shape);
+        }
+    }
 }

@@ -126,6 +126,9 @@ impl FeatureDropout {
     /// When the number of columns differs from the training rows'.
     pub fn rows(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
         width(&rows, self.means.len())?;
+        if rows.dims()[0] == 0 {
+            return Ok(rows);
+        }
         // 1 where a value is replaced.
         let gone = field(&rows, &self.masks, |row, generator| {
             row.iter_mut().for_each(|v| *v = f32::from(u8::from(generator.uniform() < self.prob)));
@@ -405,5 +408,58 @@ mod tests {
         assert!(smote.rows(&[vec![1.0], vec![f32::NAN]], 1).is_err());
         assert!(smote.rows(&[vec![1.0], vec![2.0]], 0).expect("nothing asked for").is_empty());
         assert!(SmoteConfig::new().with_neighbours(0).init(&MaskSource::new(Seed(3))).is_err());
+    }
+
+    #[test]
+    fn other_widths_are_refused_and_empty_and_half_precision_tables_pass() {
+        let device = Device::flex();
+        let masks = MaskSource::new(Seed(4));
+        let noise = TableNoiseConfig::new().fit(table(10, &device), &masks).expect("valid");
+        let drop = FeatureDropoutConfig::new().with_prob(0.5);
+        let drop = drop.fit(table(10, &device), &masks).expect("valid");
+        let wrong = || Tensor::<2>::zeros([2, 3], &device);
+        for refused in [noise.rows(wrong()), drop.rows(wrong())] {
+            let message = refused.expect_err("width").to_string();
+            assert!(message.contains("2 columns wide, as the training rows"), "{message}");
+        }
+        let none = || Tensor::<2>::zeros([0, 2], &device);
+        for unchanged in [noise.rows(none()), drop.rows(none())] {
+            assert_eq!(unchanged.expect("nothing to change").dims(), [0, 2]);
+        }
+        for dtype in [burn::tensor::DType::F16, burn::tensor::DType::BF16] {
+            for rows in [
+                noise.rows(table(50, &device).cast(dtype)),
+                drop.rows(table(50, &device).cast(dtype)),
+            ] {
+                let rows = rows.expect("same columns");
+                assert_eq!((rows.dtype(), rows.dims()), (dtype, [50, 2]));
+                let values: Vec<f32> = rows.try_to_vec_as().expect("reads");
+                assert!(values.iter().all(|v| v.is_finite()));
+            }
+        }
+        for scale in [-1.0, f64::NAN] {
+            let config = TableNoiseConfig::new().with_scale(scale);
+            assert!(config.fit(table(10, &device), &masks).is_err());
+        }
+    }
+
+    #[test]
+    fn every_row_takes_its_turn_and_neighbours_alike() {
+        // Four equal sides of a cross: from the middle each end is a neighbour with the same probability.
+        let ends = [[1.0f32, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]];
+        let mut rows = vec![vec![0.0f32, 0.0]];
+        rows.extend(ends.map(|end| end.to_vec()));
+        let smote = SmoteConfig::new().with_neighbours(4).init(&MaskSource::new(Seed(5)));
+        let made = smote.expect("valid").rows(&rows, 100_000).expect("valid");
+        // On one side of an axis: 5000 from the middle to the end, 5000 back, and half of the 5000 from either end to the
+        // other.
+        let on_axis = |axis: usize, row: &[f32]| row[1 - axis] == 0.0 && row[axis] != 0.0;
+        let count = |axis: usize, sign: f32| {
+            let side = |row: &&Vec<f32>| on_axis(axis, row) && row[axis] * sign > 0.0;
+            made.iter().filter(side).count() as f64
+        };
+        let counts = [count(0, 1.0), count(0, -1.0), count(1, 1.0), count(1, -1.0)];
+        let bound = 5.0 * 15_000f64.sqrt();
+        assert!(counts.iter().all(|c| (c - 15_000.0).abs() < bound), "{counts:?}");
     }
 }

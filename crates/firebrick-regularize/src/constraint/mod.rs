@@ -254,4 +254,60 @@ mod tests {
         let out = MaxNormConfig::new().with_axis(UnitAxis::At(2)).init().expect("valid");
         assert!(out.project(own(), 0.1).is_err());
     }
+
+    #[test]
+    fn every_rule_takes_half_precision() {
+        fn check(rule: &impl Projection, start: f32, expected: f32) {
+            let device = Device::flex().autodiff();
+            for dtype in [DType::F16, DType::BF16] {
+                let mut layer = LinearConfig::new(3, 2).with_bias(false).init(&device);
+                let weight = Tensor::<2>::full([3, 2], start, (&device, dtype)).require_grad();
+                layer.weight = Param::from_tensor(weight);
+                let layer = rule.project(layer, 0.1).expect("a linear layer is known");
+                assert_eq!(layer.weight.val().dtype(), dtype);
+                assert!(layer.weight.is_require_grad());
+                assert!(read(&layer.weight).iter().all(|w| (w - expected).abs() < 4e-3));
+            }
+        }
+        // A unit of three weights of 0.5 has the norm sqrt(0.75).
+        let third = 1.0 / 3f32.sqrt();
+        check(&MaxNormConfig::new().with_max(0.5).init().expect("valid"), 0.5, 0.5 * third);
+        check(&UnitNormConfig::new().init(), 0.5, third);
+        check(&NonNegative::new(), -0.5, 0.0);
+        check(&ProximalL1Config::new(1.0).init().expect("valid"), 0.5, 0.4);
+        // The threshold is 0.1 sqrt(3), a fifth of the norm.
+        check(&GroupLassoConfig::new(1.0).init().expect("valid"), 0.5, 0.4);
+    }
+
+    #[test]
+    fn a_group_narrows_every_rule_and_frozen_weights_stay() {
+        #[derive(Module, Debug)]
+        struct Two {
+            first: Linear,
+            second: Linear,
+        }
+        fn check(all: &impl Projection, narrowed: &impl Projection) {
+            let device = Device::flex().autodiff();
+            let two = || Two { first: linear(&device), second: linear(&device) };
+            let start = read(&two().first.weight);
+            let changed = all.project(two(), 0.1).expect("known");
+            assert_ne!(read(&changed.first.weight), start);
+            assert_eq!(read(&changed.first.weight), read(&changed.second.weight));
+            let half = narrowed.project(two(), 0.1).expect("known");
+            assert_eq!(read(&half.first.weight), start);
+            assert_eq!(read(&half.second.weight), read(&changed.second.weight));
+            let frozen = all.project(two().no_grad(), 0.1).expect("known");
+            assert_eq!(read(&frozen.first.weight), start);
+        }
+        let group = || ParamGroup::from_path("second.weight");
+        let max = MaxNormConfig::new().init().expect("valid");
+        check(&max, &max.clone().only(group()));
+        let unit = UnitNormConfig::new().init();
+        check(&unit, &unit.clone().only(group()));
+        check(&NonNegative::new(), &NonNegative::new().only(group()));
+        let l1 = ProximalL1Config::new(1.0).init().expect("valid");
+        check(&l1, &l1.clone().only(group()));
+        let lasso = GroupLassoConfig::new(1.0).init().expect("valid");
+        check(&lasso, &lasso.clone().only(group()));
+    }
 }

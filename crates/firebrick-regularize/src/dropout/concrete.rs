@@ -229,4 +229,33 @@ mod tests {
         assert!(ConcreteDropoutConfig::new(9).with_prob(0.0).init(&masks, &device).is_err());
         assert!(ConcreteDropoutConfig::new(9).with_temperature(0.0).init(&masks, &device).is_err());
     }
+
+    #[test]
+    fn gradients_follow_the_formula_for_input_and_probability() {
+        for device in devices() {
+            let device = device.autodiff();
+            let masks = MaskSource::new(Seed(7));
+            let config = ConcreteDropoutConfig::new(100).with_prob(0.3).with_temperature(0.5);
+            let layer = config.init(&masks, &device).expect("valid");
+            let n = 256usize;
+            let uniforms = masks.uniforms(n);
+            masks.seek(0);
+            let input = Tensor::<1>::full([n], 2.0, &device).require_grad();
+            let gradients = layer.forward(input.clone()).sum().backward();
+            let gradient = input.grad(&gradients).expect("has one");
+            let gradient: Vec<f64> = gradient.try_to_vec_as().expect("reads");
+            let logit = (0.3f64 / 0.7).ln();
+            let mut slope = 0.0;
+            for (u, found) in uniforms.into_iter().zip(gradient) {
+                let z = 1.0 / (1.0 + (-(logit + (u / (1.0 - u)).ln()) / 0.5).exp());
+                assert!((found - (1.0 - z) / 0.7).abs() < 1e-5, "{found} {z}");
+                // By the logit: dz = z (1 - z) / t and dp = p (1 - p), so d 1 / (1 - p) = p / (1 - p).
+                slope += 2.0 * ((1.0 - z) * 0.3 / 0.7 - z * (1.0 - z) / 0.5 / 0.7);
+            }
+            let found = layer.logit.val().grad(&gradients).expect("is learned");
+            let found = found.into_scalar::<f64>();
+            // A sum of 256 terms of up to 4 in f32.
+            assert!((found - slope).abs() < 1e-2, "{found} {slope}");
+        }
+    }
 }

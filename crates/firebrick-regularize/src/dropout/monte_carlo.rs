@@ -221,4 +221,25 @@ mod tests {
         let error = MonteCarloConfig::new().with_passes(1).init().expect_err("refused");
         assert_eq!(error.to_string(), "`passes` must be at least 2, got 1");
     }
+
+    #[test]
+    fn mean_and_variance_by_hand() {
+        let device = Device::flex().autodiff();
+        let net = Net::new(&device);
+        let mut outputs = [1.0f32, 2.0, 6.0].into_iter();
+        let monte = MonteCarloConfig::new().with_passes(3).init().expect("valid");
+        let found = monte.predict(&net, |_| {
+            let value = outputs.next().expect("three passes");
+            Tensor::<1>::from_floats([value, 100.0 * value], &device)
+        });
+        let found = found.expect("on autodiff");
+        assert!(outputs.next().is_none());
+        // The squared distances from the mean of 3 are 4, 1 and 9.
+        let read = |tensor: Tensor<1>| tensor.try_to_vec_as::<f64>().expect("reads");
+        for (found, expected) in [(found.mean, [3.0, 300.0]), (found.variance, [7.0, 7e4])] {
+            for (found, expected) in read(found).into_iter().zip(expected) {
+                assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}");
+            }
+        }
+    }
 }

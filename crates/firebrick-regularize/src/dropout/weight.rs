@@ -77,6 +77,11 @@ impl DropConnect {
         let [inputs, outputs] = weight.dims();
         let mut shape = input.dims();
         let rows = shape.iter().take(D - 1).product::<usize>();
+        if rows == 0 {
+            // burn's reshape would read the 0 as the length of that axis before.
+            shape[D - 1] = outputs;
+            return Tensor::zeros(shape, (&device, input.dtype()));
+        }
         let keep = 1.0 - prob;
         let mask = self.noise.masks.pick(rows * inputs * outputs, keep, (1.0 / keep) as f32, 0.0);
         let mask = constant(mask, [rows, inputs, outputs], &device, input.dtype());
@@ -179,7 +184,7 @@ impl WeightDrop {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::nn::{Initializer, LinearConfig, LstmConfig};
+    use burn::nn::{BatchNormConfig, EmbeddingConfig, Initializer, LinearConfig, LstmConfig};
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use firebrick_backend::testing::devices;
@@ -325,5 +330,24 @@ mod tests {
         assert!(zeros(&back.cell_gate.hidden_transform.weight) > 0);
         let frozen = drop.freeze().apply(&lstm);
         assert_eq!(zeros(&frozen.cell_gate.hidden_transform.weight), 0);
+    }
+
+    #[test]
+    fn biases_norms_and_embeddings_are_never_dropped() {
+        fn read<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
+            param.val().try_to_vec_as().expect("reads")
+        }
+        let device = Device::flex().autodiff();
+        let model = (
+            LinearConfig::new(20, 30).init(&device),
+            BatchNormConfig::new(30).init(&device),
+            EmbeddingConfig::new(20, 2).init(&device),
+        );
+        let drop = WeightDropConfig::new().init(ParamGroup::all(), &MaskSource::new(Seed(5)));
+        let masked = drop.expect("valid").apply(&model);
+        assert!(read(&masked.0.weight).contains(&0.0));
+        assert_eq!(masked.0.bias.as_ref().map(read), model.0.bias.as_ref().map(read));
+        assert_eq!(read(&masked.1.gamma), [1.0; 30]);
+        assert_eq!(read(&masked.2.weight), read(&model.2.weight));
     }
 }

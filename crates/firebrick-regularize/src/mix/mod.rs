@@ -292,7 +292,7 @@ impl ManifoldPlan {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -473,5 +473,95 @@ mod tests {
             let beyond = refused(vec![cut([0, 4], [0, 1]), cut([0, 1], [0, 1])]);
             assert!(beyond.contains("as large as the box"), "{beyond}");
         }
+    }
+
+    #[test]
+    fn shares_have_the_moments_of_their_beta_distribution() {
+        let n = 1_000_000usize;
+        for alpha in [0.4f64, 1.0] {
+            let config = MixupConfig::new().with_alpha(alpha).with_per_sample(true);
+            let mixup = config.init(&MaskSource::new(Seed(8))).expect("valid");
+            let lambda = mixup.plan(n).lambda;
+            let moment = |k: i32| lambda.iter().map(|l| (l - 0.5).powi(k)).sum::<f64>() / n as f64;
+            let variance = 1.0 / (4.0 * (2.0 * alpha + 1.0));
+            let bound = |variance: f64| 5.0 * (variance / n as f64).sqrt();
+            assert!(moment(1).abs() < bound(variance), "{alpha}: {}", moment(1));
+            // The standard error of a variance needs the fourth moment, taken from the sample.
+            let bound = bound(moment(4) - moment(2).powi(2));
+            assert!((moment(2) - variance).abs() < bound, "{alpha}: {}", moment(2));
+        }
+    }
+
+    #[test]
+    fn boxes_by_hand() {
+        // Half of sqrt(1 - l) = 1/2 of the sides of 8 and 10: two rows and two columns to each side.
+        let inside = CutBox::around((4, 5), 0.75, 8, 10);
+        assert_eq!(inside, CutBox { rows: 2..6, columns: 3..7 });
+        assert_eq!(inside.left(8, 10), 0.8);
+        let corner = CutBox::around((0, 9), 0.75, 8, 10);
+        assert_eq!(corner, CutBox { rows: 0..2, columns: 7..10 });
+        assert!((corner.left(8, 10) - (1.0 - 6.0 / 80.0)).abs() < 1e-15);
+        assert_eq!(CutBox::around((4, 5), 1.0, 8, 10).left(8, 10), 1.0);
+        assert_eq!(CutBox::around((4, 5), 0.0, 8, 10).left(8, 10), 0.0);
+    }
+
+    #[test]
+    fn a_batch_of_one_is_mixed_with_itself() {
+        for device in devices() {
+            let masks = MaskSource::new(Seed(9));
+            let cut = CutMixConfig::new().init(&masks).expect("valid");
+            let values: Vec<f32> = (0..24).map(|v| v as f32).collect();
+            let image = TensorData::new(values.clone(), [1, 2, 3, 4]);
+            let image = Tensor::<4>::from_data(image, &device);
+            let expected: Vec<f64> = values.into_iter().map(f64::from).collect();
+            for _ in 0..10 {
+                let mixed = cut.mix(image.clone(), targets(1, &device)).expect("same rows");
+                assert_eq!((read(mixed.input), mixed.plan.partners), (expected.clone(), vec![0]));
+                assert!((read(mixed.targets)[0] - 1.0).abs() < 1e-6);
+                let mixup = ManifoldMixupConfig::new(1).init(&masks).expect("valid");
+                let hidden = mixup.plan(1).at(0, image.clone()).expect("same rows");
+                let far = read(hidden).into_iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                assert!(far.fold(0.0, f64::max) < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn half_precision_is_mixed_in_its_type() {
+        let plan = MixPlan { partners: vec![1, 0], lambda: vec![0.25; 2] };
+        let boxes = vec![CutBox { rows: 0..1, columns: 1..2 }; 2];
+        let cut = CutPlan { mix: plan.clone(), boxes };
+        for device in devices() {
+            for dtype in [DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                let data = TensorData::new(vec![0f32, 4.0, 8.0, 2.0], [2, 1, 1, 2]);
+                let images = Tensor::<4>::from_data(data, &device).cast(dtype);
+                let mixed = plan.apply(images.clone()).expect("two rows");
+                assert_eq!(mixed.dtype(), dtype);
+                assert_eq!(read(mixed), [6.0, 2.5, 2.0, 3.5]);
+                let pasted = cut.apply(images).expect("two rows");
+                assert_eq!(pasted.dtype(), dtype);
+                assert_eq!(read(pasted), [0.0, 2.0, 8.0, 4.0]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_mix_refuses_other_rows_and_bad_shares() {
+        let device = Device::flex();
+        let masks = MaskSource::new(Seed(7));
+        for alpha in [-0.1, f64::NAN, f64::INFINITY] {
+            assert!(MixupConfig::new().with_alpha(alpha).init(&masks).is_err());
+            assert!(CutMixConfig::new().with_alpha(alpha).init(&masks).is_err());
+            assert!(ManifoldMixupConfig::new(2).with_alpha(alpha).init(&masks).is_err());
+        }
+        let cut = CutMixConfig::new().init(&masks).expect("valid");
+        let error = cut.mix(Tensor::<4>::zeros([3, 1, 2, 2], &device), targets(2, &device));
+        assert!(error.expect_err("rows").to_string().contains("of 2 rows, as the targets"));
+        let plan = ManifoldMixupConfig::new(1).init(&masks).expect("valid").plan(2);
+        let error = plan.at(0, Tensor::<2>::zeros([3, 2], &device)).expect_err("rows");
+        assert!(error.to_string().contains("of 2 rows, as the plan"), "{error}");
     }
 }

@@ -248,4 +248,22 @@ mod tests {
         assert!(gradient.iter().all(|g| g.is_finite()) && gradient[0] != 0.0, "{gradient:?}");
         assert_eq!(gradient[1], 0.0);
     }
+
+    #[test]
+    fn empty_batches_give_zero_and_bad_factors_are_refused() {
+        let device = Device::flex();
+        let confidence = ConfidencePenaltyConfig::new().init().expect("valid");
+        let term = confidence.term(Tensor::<2>::zeros([0, 3], &device));
+        assert_eq!(term.into_scalar::<f32>(), 0.0);
+        let penalty = ActivationPenaltyConfig::new().init().expect("valid");
+        for shape in [[0usize, 4, 3], [2, 0, 3]] {
+            let empty = Tensor::<3>::zeros(shape, &device);
+            assert_eq!(penalty.term(empty.clone(), empty).into_scalar::<f32>(), 0.0, "{shape:?}");
+        }
+        for factor in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(ActivityPenaltyConfig::new(factor).init().is_err());
+            assert!(ActivationPenaltyConfig::new().with_alpha(factor).init().is_err());
+            assert!(ConfidencePenaltyConfig::new().with_strength(factor).init().is_err());
+        }
+    }
 }

@@ -171,3 +171,129 @@ pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
         _ => tensor,
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, Linear, LinearConfig};
+    use burn::tensor::Device;
+    use firebrick_core::Seed;
+
+    #[derive(Module, Debug)]
+    struct Model {
+        table: Embedding,
+        first: Linear,
+        norm: BatchNorm,
+        second: Linear,
+    }
+
+    fn model(device: &Device) -> Model {
+        let mut model = Model {
+            table: EmbeddingConfig::new(3, 2).init(device),
+            first: LinearConfig::new(2, 2).init(device),
+            norm: BatchNormConfig::new(2).init(device),
+            second: LinearConfig::new(2, 1).init(device),
+        };
+        model.first.weight = Param::from_data([[1.0, -2.0], [0.0, 3.0]], device);
+        model.second.weight = Param::from_data([[0.5], [-1.5]], device);
+        model
+    }
+
+    fn value(penalty: &impl Penalty, model: &impl Module) -> f64 {
+        penalty.term(model).expect("something is penalized").into_scalar()
+    }
+
+    fn l2() -> L2 {
+        L2Config::new(0.1).init().expect("valid")
+    }
+    fn l1() -> L1 {
+        L1Config::new(0.1).init().expect("valid")
+    }
+    fn net() -> ElasticNet {
+        ElasticNetConfig::new(0.1).init().expect("valid")
+    }
+    fn orthogonal() -> Orthogonal {
+        OrthogonalConfig::new(0.1).init().expect("valid")
+    }
+    fn spectral() -> Spectral {
+        SpectralConfig::new(0.1).with_warmup(200).init(Seed(1)).expect("valid")
+    }
+
+    #[test]
+    fn every_penalty_leaves_biases_norms_and_embeddings_alone_and_can_be_narrowed() {
+        fn check<P: Penalty>(all: &P, narrowed: &P) {
+            let model = model(&Device::flex().autodiff());
+            let (first, second) = (value(all, &model.first), value(all, &model.second));
+            let whole = value(all, &model);
+            assert!((whole - first - second).abs() < 1e-4 * whole, "{whole} {first} {second}");
+            assert!((value(narrowed, &model) - second).abs() < 1e-4 * second);
+            let gradients = all.term(&model).expect("has weights").backward();
+            assert!(model.first.weight.val().grad(&gradients).is_some());
+            assert!(model.second.weight.val().grad(&gradients).is_some());
+            for bias in [&model.first.bias, &model.second.bias] {
+                let bias = bias.as_ref().expect("has one");
+                assert!(bias.val().grad(&gradients).is_none());
+            }
+            assert!(model.norm.gamma.val().grad(&gradients).is_none());
+            assert!(model.norm.beta.val().grad(&gradients).is_none());
+            assert!(model.table.weight.val().grad(&gradients).is_none());
+            let gradients = narrowed.term(&model).expect("has one").backward();
+            assert!(model.first.weight.val().grad(&gradients).is_none());
+            assert!(model.second.weight.val().grad(&gradients).is_some());
+        }
+        let group = || ParamGroup::from_path("second.weight");
+        check(&l2(), &l2().only(group()));
+        check(&l1(), &l1().only(group()));
+        check(&net(), &net().only(group()));
+        check(&orthogonal(), &orthogonal().only(group()));
+        check(&spectral(), &spectral().only(group()));
+    }
+
+    #[test]
+    fn tuples_of_any_length_add_up() {
+        let device = Device::flex().autodiff();
+        let layer = model(&device).first;
+        // sum |w| = 6, sum w^2 = 14.
+        assert!((value(&(l1(),), &layer) - 0.6).abs() < 1e-6);
+        assert!((value(&(l1(), None::<L2>, l2()), &layer) - 1.3).abs() < 1e-6);
+        assert!((value(&(l1(), l1(), l2(), l2()), &layer) - 2.6).abs() < 1e-6);
+        assert!((None::<L1>, ()).term(&layer).is_none());
+    }
+
+    #[test]
+    fn an_empty_module_has_no_term() {
+        let empty = Vec::<Linear>::new();
+        assert!(l2().term(&empty).is_none());
+        assert!(l1().term(&empty).is_none());
+        assert!(net().term(&empty).is_none());
+        assert!(orthogonal().term(&empty).is_none());
+        assert!(spectral().term(&empty).is_none());
+        assert!((l2(), l1(), orthogonal(), spectral()).term(&empty).is_none());
+    }
+
+    #[test]
+    fn every_penalty_takes_half_precision() {
+        fn check(penalty: &impl Penalty, expected: f64) {
+            let device = Device::flex().autodiff();
+            for dtype in [DType::F16, DType::BF16] {
+                let mut layer = LinearConfig::new(3, 2).with_bias(false).init(&device);
+                let weight = Tensor::<2>::full([3, 2], 0.5, (&device, dtype)).require_grad();
+                layer.weight = Param::from_tensor(weight);
+                let term = penalty.term(&layer).expect("has a weight");
+                assert_eq!(term.dtype(), dtype);
+                let found = term.clone().into_scalar::<f64>();
+                assert!((found - expected).abs() < 1e-2 * expected, "{found} {expected}");
+                let gradient = layer.weight.val().grad(&term.backward()).expect("has one");
+                assert_eq!(gradient.dtype(), dtype);
+                let gradient: Vec<f32> = gradient.try_to_vec_as().expect("reads");
+                assert!(gradient.iter().all(|g| g.is_finite() && *g != 0.0), "{gradient:?}");
+            }
+        }
+        // sum w^2 = 1.5, sum |w| = 3; the Gram matrix of the units is all 0.75, and its eigenvalue 1.5.
+        check(&l2(), 0.1 * 0.75);
+        check(&l1(), 0.1 * 3.0);
+        check(&net(), 0.1 * (0.5 * 3.0 + 0.25 * 1.5));
+        check(&orthogonal(), 0.1 * (2.0 * 0.25f64.powi(2) + 2.0 * 0.75f64.powi(2)));
+        check(&spectral(), 0.05 * 1.5);
+    }
+}

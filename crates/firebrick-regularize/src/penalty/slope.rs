@@ -432,4 +432,30 @@ mod tests {
         let constant = penalty.term(tracked, |x| (x * 0.0).sum_dim(1)).expect("slope 0 is defined");
         assert_eq!(constant.into_scalar::<f32>(), 10.0);
     }
+
+    #[test]
+    fn what_is_empty_or_out_of_range_is_refused_and_kinks_may_be_asked_for() {
+        let masks = MaskSource::new(Seed(1));
+        let device = Device::flex().autodiff();
+        let jacobian = |strength| JacobianPenaltyConfig::new(strength, true);
+        for strength in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(jacobian(strength).init(&masks).is_err());
+            assert!(GradientPenaltyConfig::new(true).with_strength(strength).init().is_err());
+        }
+        assert!(jacobian(0.1).with_projections(0).init(&masks).is_err());
+        assert!(jacobian(0.1).with_step(f64::NAN).init(&masks).is_err());
+        let penalty = jacobian(0.1).init(&masks).expect("smooth");
+        for shape in [[0usize, 2], [3, 0]] {
+            let refused = penalty.term(Tensor::<2>::ones(shape, &device), |x| x.tanh());
+            assert!(matches!(refused, Err(RegularizeError::Empty { .. })), "{shape:?}");
+        }
+        // A leaky unit away from its kink: slope 1 for each of two inputs, so the norm is sqrt(2).
+        let asked = GradientPenaltyConfig::new(false).with_allow_kinks(true).with_strength(1.0);
+        let asked = asked.init().expect("asked for");
+        let term = asked.term(Tensor::<2>::ones([3, 2], &device), |x| {
+            burn::tensor::activation::relu(x).sum_dim(1)
+        });
+        let found = term.expect("valid").into_scalar::<f64>();
+        assert!((found - (2f64.sqrt() - 1.0).powi(2)).abs() < 1e-5, "{found}");
+    }
 }

@@ -336,4 +336,23 @@ mod tests {
             "`threshold` must be in (0.5, 1], got 0.5"
         );
     }
+
+    #[test]
+    fn on_pure_noise_no_more_columns_are_kept_than_the_bound_says() {
+        let (runs, n, d) = (20u64, 60usize, 20usize);
+        let mut kept = 0;
+        for run in 0..runs {
+            let mut stream = Seed(50 + run).stream("noise");
+            let values: Vec<f64> = (0..n * d).map(|_| stream.normal()).collect();
+            let y: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
+            let rows: Vec<usize> = (0..n).collect();
+            let table = TrainingTable::of(&values, d, &rows).expect("valid");
+            let config = StabilityConfig::new(4).with_subsamples(50);
+            let found = config.select(&table, &y, &MaskSource::new(Seed(run))).expect("valid");
+            assert!((found.false_bound - 16.0 / (0.2 * 20.0)).abs() < 1e-9);
+            assert!(found.frequencies.iter().sum::<f64>() <= 4.0 + 1e-9);
+            kept += found.columns.len();
+        }
+        assert!(kept as f64 / runs as f64 <= 4.0, "{kept}");
+    }
 }
