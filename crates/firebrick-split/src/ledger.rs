@@ -3,8 +3,9 @@
 //! Each line carries the SHA-256 of the line before it and of itself, so that a changed, removed or inserted
 //! line shows. Reading and appending happen under an exclusive lock on the file, and every line reaches the
 //! disk before anything that depends on it: an opening is written before a test row is seen. A line that a
-//! crash cut off was never acted upon and is removed. What the ledger cannot see: that the file was deleted
-//! or cut after a whole line, another machine, rows that were changed.
+//! crash cut off was never acted upon and is removed: it stands whole in `NAME.next` beside the ledger until it is
+//! written. A ledger that ends in part of a line otherwise is damaged. What the ledger cannot see: that the file was
+//! deleted or cut after a whole line, another machine, rows that were changed.
 
 use crate::ledger_file::{Entry, Event, Held};
 use crate::sealed::{Metrics, ModelDigest};
@@ -143,6 +144,17 @@ impl Ledger {
             }
         }
         Ok(held)
+    }
+
+    /// Whether some model may open these rows.
+    pub(crate) fn check(&self, test: &[u64], others: &[u64]) -> Result<(), SplitError> {
+        let entries = self.hold()?.entries()?;
+        let text = Fingerprint::of(test).content_text();
+        let same = entries.iter().any(|entry| entry.opening.test == text);
+        if same || self.grant.is_some() {
+            return Ok(());
+        }
+        refuse(&entries, &text, test, others).map_or(Ok(()), Err)
     }
 
     /// Decides whether the opening may happen and writes it down before anything is seen.

@@ -1,4 +1,7 @@
 //! The file behind the ledger: lines, hashes, the lock, and what a crash left.
+//!
+//! A line stands whole in a file beside the ledger before it is appended, and until it is on disk. Where a crash cuts it
+//! off, that file says so; a ledger that ends in part of a line without it was damaged by something else.
 
 use crate::SplitError;
 use crate::ledger::Opening;
@@ -6,7 +9,7 @@ use crate::sealed::{Metrics, ModelDigest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What a line says.
@@ -88,20 +91,25 @@ impl Held {
         if whole < bytes.len() {
             held.mend(&bytes, whole)?;
         }
-        Ok(held)
+        // A line that was not begun, or is there.
+        match std::fs::remove_file(pending(path)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io(error)),
+            _ => Ok(held),
+        }
     }
 
-    /// A last line without its end: complete but for the line feed, or cut off by a crash.
+    /// A last line without its end: complete but for the line feed, or cut off by a crash, and then nobody acted upon it.
     fn mend(&mut self, bytes: &[u8], whole: usize) -> Result<(), SplitError> {
         let tail = &bytes[whole..];
         let path = self.path.clone();
         let io = |error: std::io::Error| SplitError::io(&path, &error);
-        if serde_json::from_slice::<serde_json::Value>(tail).is_ok() {
-            self.take(tail)?;
+        if self.take(tail).is_ok() {
             self.file.write_all(b"\n").map_err(io)?;
-        } else {
+        } else if std::fs::read(pending(&path)).is_ok_and(|line| line.starts_with(tail)) {
             self.file.set_len(whole as u64).map_err(io)?;
             self.file.seek(SeekFrom::End(0)).map_err(io)?;
+        } else {
+            return Err(self.damaged(self.lines.len() + 1, "it is part of a line or none".into()));
         }
         self.file.sync_all().map_err(io)
     }
@@ -141,13 +149,21 @@ impl Held {
         let body = json.strip_suffix('}').unwrap_or(&json);
         let hash = hash_of(body);
         let text = format!("{body}{HASH_MARK}{hash}\"}}\n");
-        self.file
-            .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_data())
-            .map_err(|error| SplitError::io(&self.path, &error))?;
+        self.write(text.as_bytes()).map_err(|error| SplitError::io(&self.path, &error))?;
         self.last_hash = hash;
         self.lines.push(line);
         Ok(())
+    }
+
+    fn write(&mut self, text: &[u8]) -> std::io::Result<()> {
+        let pending = pending(&self.path);
+        let mut whole = File::create(&pending)?;
+        whole.write_all(text)?;
+        whole.sync_all()?;
+        sync_folder(&pending)?;
+        self.file.write_all(text)?;
+        self.file.sync_data()?;
+        std::fs::remove_file(&pending)
     }
 
     /// The openings with their results.
@@ -187,6 +203,13 @@ impl Held {
     pub(crate) fn damaged(&self, line: usize, reason: String) -> SplitError {
         SplitError::LedgerDamaged { path: self.path.clone(), line, reason }
     }
+}
+
+/// Where a line stands until it is in the ledger.
+fn pending(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
 }
 
 /// Row hashes as 16 hexadecimal digits each, ascending.

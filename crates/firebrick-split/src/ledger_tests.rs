@@ -62,6 +62,10 @@ impl Place {
     fn put(&self, text: &str) {
         fs::write(&self.path, text).expect("writable");
     }
+    /// The file in which a line stands until it is written.
+    fn next(&self) -> PathBuf {
+        self.path.with_file_name("ledger.jsonl.next")
+    }
 }
 
 #[test]
@@ -75,6 +79,20 @@ fn the_same_opening_again_is_a_repetition() {
     assert_eq!((again.uses, again.opening.clone()), (1, first.opening));
     assert_eq!(place.fresh().openings().expect("readable").len(), 1);
     assert_eq!(place.text().matches("\"event\":\"repetition\"").count(), 1);
+}
+
+#[test]
+fn rows_that_no_model_may_open_are_refused_before_a_training() {
+    let place = place();
+    let mut ledger = place.fresh();
+    sealed(0, 8).check(&ledger).expect("nothing was opened");
+    open(&mut ledger, sealed(0, 8), "a").expect("first opening");
+    sealed(0, 8).check(&ledger).expect("the same model may repeat it");
+    sealed(20, 8).check(&ledger).expect_err("the first eight would be trained on");
+    let moved = sealed(2, 8).check(&ledger).expect_err("two rows have moved");
+    assert!(matches!(moved, SplitError::TestRowsReused { count: 2, .. }), "{moved:?}");
+    ledger.reopen("a reason").expect("recorded");
+    sealed(2, 8).check(&ledger).expect("a reason was given");
 }
 
 #[test]
@@ -198,7 +216,11 @@ fn a_crash_at_any_byte_loses_nothing_that_was_acted_upon() {
     let near_an_end = |cut: usize| ends.iter().any(|end| cut.abs_diff(*end) < 4);
     for cut in (0..=whole.len()).filter(|&cut| cut % 23 == 0 || near_an_end(cut)) {
         place.put(&whole[..cut]);
+        let start = ends.iter().rfind(|&&end| end < cut).map_or(0, |end| end + 1);
+        let end = whole[start..].find('\n').map_or(whole.len(), |end| start + end + 1);
+        fs::write(place.next(), &whole[start..end]).expect("writable");
         let openings = place.fresh().openings().expect("mended");
+        assert!(!place.next().exists(), "cut at {cut}");
         // A line counts from its last byte on, with or without its line feed.
         let lines = ends.iter().filter(|&&end| cut >= end).count();
         assert_eq!(openings.len(), usize::from(lines >= 2), "cut at {cut}");
@@ -210,6 +232,40 @@ fn a_crash_at_any_byte_loses_nothing_that_was_acted_upon() {
                 open(&mut place.fresh(), sealed(0, 8), "a").expect("the same model may finish");
             assert_eq!(same.repetition, lines >= 3, "cut at {cut}");
         }
+    }
+}
+
+#[test]
+fn a_tail_that_no_crash_left_is_damage_and_stays() {
+    let place = place();
+    open(&mut place.fresh(), sealed(0, 8), "a").expect("first opening");
+    let whole = place.text();
+    assert!(!place.next().exists());
+    let second = whole.find('\n').expect("a line") + 1;
+    let cut = whole[..second + 100].as_bytes().to_vec();
+    let mut flipped = whole.clone().into_bytes();
+    *flipped.last_mut().expect("a byte") ^= 1;
+    let notes = b"my important notes".to_vec();
+    let zeros = [whole.as_bytes(), &[0; 30]].concat();
+    for (bytes, line) in [(cut, 2), (flipped, 3), (notes, 1), (zeros, 4)] {
+        for pending in [None, Some("{\"line\":9"), Some("")] {
+            fs::write(&place.path, &bytes).expect("writable");
+            if let Some(text) = pending {
+                fs::write(place.next(), text).expect("writable");
+            }
+            match place.ledger() {
+                Err(SplitError::LedgerDamaged { line: found, .. }) => assert_eq!(found, line),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(fs::read(&place.path).expect("readable"), bytes);
+        }
+    }
+    // Begun and never written, or written and not removed.
+    for pending in [&whole[second..second + 50], &whole[second..]] {
+        place.put(&whole);
+        fs::write(place.next(), pending).expect("writable");
+        assert_eq!(place.fresh().openings().expect("whole").len(), 1);
+        assert_eq!((place.text(), place.next().exists()), (whole.clone(), false));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The properties of what surrounds a split: threads, repetitions, files, the audit, the seal, re-sampling.
 
-use crate::properties::{folds, within_one};
+use crate::properties::{check_splits, folds, within_one};
 use crate::*;
 use firebrick_core::Seed;
 use proptest::collection::vec;
@@ -88,6 +88,174 @@ fn stratified_assignments_are_uniform() {
     }
 }
 
+/// P15: other seeds give other splits, whatever the scheme.
+#[test]
+fn other_seeds_give_other_splits() {
+    let labels: Vec<u32> = (0..60).map(|row| row % 2).collect();
+    let groups: Vec<u32> = (0..60).map(|row| row / 2).collect();
+    let target: Vec<f64> = (0..60).map(f64::from).collect();
+    let sets = LabelSets::from_rows((0..60u32).map(|row| vec![row % 3])).expect("small");
+    let rows = Rows::new(60).with_labels(&labels).with_groups(&groups);
+    let rows = rows.with_target(&target).with_label_sets(&sets);
+    fn valid<S: Splitter>(scheme: S, rows: &Rows<'_>) -> Vec<Vec<u32>> {
+        let splits = scheme.split(rows).expect("splits");
+        splits.iter().map(|split| split.valid.to_vec()).collect()
+    }
+    let of = |seed: u64| {
+        let seed = Seed(seed);
+        let part = HoldOut::new(0.3).with_shuffle(seed);
+        [
+            valid(KFold::new(5).with_shuffle(seed), &rows),
+            valid(StratifiedKFold::new(5).with_shuffle(seed), &rows),
+            valid(GroupKFold::new(5).with_shuffle(seed), &rows),
+            valid(StratifiedGroupKFold::new(5).with_shuffle(seed), &rows),
+            valid(MultilabelKFold::new(5).with_shuffle(seed), &rows),
+            valid(TargetKFold::new(5, seed), &rows),
+            valid(part.clone(), &rows),
+            valid(part.clone().with_stratified(), &rows),
+            valid(part.clone().with_groups(GroupUnit::Rows), &rows),
+            valid(part.clone().with_groups(GroupUnit::Groups), &rows),
+            valid(part.clone().with_stratified().with_groups(GroupUnit::Rows), &rows),
+            valid(MultilabelHoldOut::new(0.3).with_shuffle(seed), &rows),
+            valid(ShuffleSplit::new(part, 2, seed), &rows),
+            valid(Bootstrap::new(2, seed), &rows),
+        ]
+    };
+    let several: Vec<_> = (0..4).map(of).collect();
+    for scheme in 0..several[0].len() {
+        let seen: BTreeSet<_> = several.iter().map(|schemes| &schemes[scheme]).collect();
+        assert_eq!(seen.len(), 4, "scheme {scheme}");
+    }
+}
+
+/// Shuffle splits in their four forms: every draw another, of the size asked for, in shares and whole groups.
+#[test]
+fn shuffle_splits_differ_in_every_form() {
+    // 60 groups of five rows of one class; a third of the rows is of class 1.
+    let groups: Vec<u32> = (0..300).map(|row| row / 5).collect();
+    let labels: Vec<u32> = groups.iter().map(|group| u32::from(group % 3 == 0)).collect();
+    let rows = Rows::new(300).with_labels(&labels).with_groups(&groups);
+    for (stratified, grouped) in [(false, false), (true, false), (false, true), (true, true)] {
+        let scheme = HoldOut::new(0.2).with_shuffle(Seed(0));
+        let scheme = if stratified { scheme.with_stratified() } else { scheme };
+        let scheme = if grouped { scheme.with_groups(GroupUnit::Rows) } else { scheme };
+        let splits = ShuffleSplit::new(scheme, 6, Seed(3)).split(&rows).expect("splits");
+        check_splits(&splits, 300, false);
+        let drawn: BTreeSet<Vec<u32>> = splits.iter().map(|split| split.valid.to_vec()).collect();
+        assert_eq!((splits.count(), drawn.len()), (6, 6));
+        for valid in drawn {
+            // Stratified whole groups go one by one to where they do least harm: near the size, not at it.
+            let slack = if stratified && grouped { 5 } else { 0 };
+            assert!(valid.len().abs_diff(60) <= slack, "{stratified} {grouped}: {}", valid.len());
+            let ones = valid.iter().filter(|&&row| labels[row as usize] == 1).count();
+            assert!(!stratified || ones.abs_diff(20) <= slack, "{grouped}: {ones}");
+            let whole = |row: u32| (row / 5 * 5..row / 5 * 5 + 5).all(|row| valid.contains(&row));
+            assert!(!grouped || valid.iter().all(|&row| whole(row)));
+        }
+    }
+}
+
+/// P19: a back-test path tests every row once, and every tested block is in one path.
+#[test]
+fn backtest_paths_take_every_tested_block_once() {
+    for (n, blocks, q) in [(29, 6, 2), (40, 7, 3), (11, 5, 1)] {
+        let splits = CombinatorialPurged::new(blocks, q).split(&Rows::new(n)).expect("splits");
+        let mut taken = BTreeSet::new();
+        for path in splits.paths() {
+            let mut tested = vec![0; n];
+            for (block, &split) in path.iter().enumerate() {
+                assert!(taken.insert((block, split)), "block {block} of split {split} again");
+                splits.block(block).for_each(|row| tested[row] += 1);
+            }
+            assert_eq!(tested, vec![1; n]);
+        }
+        assert_eq!(taken.len(), splits.count() * q);
+    }
+}
+
+/// P20: predefined folds give back the splits they were read from; rows that are never tested train in each.
+#[test]
+fn predefined_folds_reproduce_k_fold() {
+    let rows = Rows::new(30);
+    let map = KFold::new(4).with_shuffle(Seed(5)).split(&rows).expect("splits");
+    let given = |never: usize| {
+        let fold = |row: usize| map.fold_of(row).filter(|_| row >= never);
+        Predefined::new((0..30).map(|row| fold(row).map(|fold| fold as u32)).collect())
+    };
+    assert!(given(0).split(&rows).expect("splits").iter().eq(map.iter()));
+    let kept = given(3).split(&rows).expect("splits");
+    check_splits(&kept, 30, false);
+    assert_eq!(kept.count(), 4);
+    assert!(kept.iter().all(|split| (0..3).all(|row| split.train.contains(row))));
+}
+
+/// Adapters in adapters: a repeated scheme outside, a hold-out inside.
+#[test]
+fn adapters_go_into_each_other() {
+    let outer = |times| Repeated::new(KFold::new(3).with_shuffle(Seed(0)), times, Seed(6));
+    let inner = HoldOut::validation_only(0.25).with_shuffle(Seed(1));
+    let of =
+        |times| Nested::new(outer(times), inner.clone()).split(&Rows::new(24)).expect("splits");
+    let (few, many) = (of(2), of(4));
+    assert_eq!((few.count(), many.count()), (6, 12));
+    let mut seen = BTreeSet::new();
+    for index in 0..many.count() {
+        let train = many.outer(index).expect("exists").train;
+        let [split] = &many.inner(index).expect("exists")[..] else { panic!("one hold-out") };
+        assert_eq!((split.train.len(), split.valid.len()), (12, 4));
+        assert!(split.train.iter().chain(split.valid.iter()).all(|row| train.contains(row)));
+        // P14: what a split is does not depend on how many follow.
+        let same = index >= 6 || few.inner(index) == many.inner(index);
+        assert!(same && seen.insert(split.valid.to_vec()), "split {index}");
+    }
+}
+
+/// P26: numbers of folds that make no sense, and more rows than a row number can name, for every scheme.
+#[test]
+fn what_no_scheme_can_do_is_refused_by_each() {
+    let (codes, times, target) = ([0, 1, 2, 0, 1, 2], [1, 2, 3, 4, 5, 6], [0.5; 6]);
+    let sets = LabelSets::from_rows(vec![vec![0]; 6]).expect("small");
+    let rows = Rows::new(6).with_labels(&codes).with_groups(&codes).with_times(&times);
+    let rows = rows.with_target(&target).with_label_sets(&sets);
+    fn refused<S: Splitter>(scheme: S, rows: &Rows<'_>) -> SplitError {
+        scheme.split(rows).map(|_| ()).expect_err("must be refused")
+    }
+    for k in [0, 1, 7] {
+        for error in [
+            refused(KFold::new(k), &rows),
+            refused(StratifiedKFold::new(k), &rows),
+            refused(MultilabelKFold::new(k), &rows),
+            refused(TargetKFold::new(k, Seed(0)), &rows),
+            refused(PurgedKFold::new(k), &rows),
+            refused(CombinatorialPurged::new(k, 1), &rows),
+            refused(TimeSeries::new(k), &rows),
+        ] {
+            assert!(matches!(error, SplitError::BadFolds { n: 6, .. }), "{k}: {error}");
+        }
+        for error in [
+            refused(GroupKFold::new(k), &rows),
+            refused(StratifiedGroupKFold::new(k), &rows),
+            refused(StratifiedGroupKFold::new(k).with_sklearn_compat(), &rows),
+        ] {
+            let known =
+                matches!(error, SplitError::BadFolds { .. } | SplitError::TooFewGroups { .. });
+            assert!(known, "{k}: {error}");
+        }
+    }
+    let many = Rows::new(MAX_ROWS + 1);
+    let too_many = SplitError::TooManyRows { n: MAX_ROWS as u64 + 1, max: MAX_ROWS as u64 };
+    for error in [
+        refused(KFold::new(2), &many),
+        refused(HoldOut::new(0.2), &many),
+        refused(LeavePOut::one(), &many),
+        refused(TimeSeries::new(2), &many),
+        refused(Bootstrap::new(1, Seed(0)), &many),
+        refused(Predefined::new(vec![]), &many),
+    ] {
+        assert_eq!(error, too_many);
+    }
+}
+
 /// Small rows that can repeat, with the split that a seed gives them.
 fn cells() -> impl Strategy<Value = (Vec<[u8; 2]>, u64)> {
     (vec([0u8..12, 0u8..12], 8..80), any::<u64>())
@@ -140,6 +308,39 @@ proptest! {
             let (Ok(a), Ok(b)) = (a, b) else { continue };
             for (place, &row) in order.iter().enumerate() {
                 prop_assert_eq!(b.fold_of(place), a.fold_of(row));
+            }
+        }
+    }
+
+    /// P11: in a stratified hold-out every class is within one row of its share, at each of the two stages.
+    #[test]
+    fn stratified_hold_outs_keep_shares(labels in vec(0u32..5, 12..150), seed: u64, test in 5u64..40, validation in 5u64..40) {
+        let n = labels.len();
+        let scheme = HoldOut::new((test, 100)).with_validation((validation, 100)).with_stratified();
+        let scheme = scheme.with_rare(Rare::Ignore).with_shuffle(Seed(seed));
+        let Ok(roles) = scheme.split(&Rows::new(n).with_labels(&labels)) else { return Ok(()) };
+        let [_, validation, test] = roles.sizes();
+        let of = |part: Vec<u32>, class: u32| part.iter().filter(|&&row| labels[row as usize] == class).count();
+        // |count - rows size / all| <= 1, in integers.
+        let within = |count: usize, rows: usize, size: usize, all: usize| (count * all).abs_diff(rows * size) <= all;
+        for class in 0..5 {
+            let rows = labels.iter().filter(|&&label| label == class).count();
+            let tested = of(roles.test(), class);
+            prop_assert!(within(tested, rows, test, n), "{} of {}", tested, rows);
+            let validated = of(roles.validation(), class);
+            prop_assert!(within(validated, rows - tested, validation, n - test), "{} of {}", validated, rows - tested);
+        }
+    }
+
+    /// P18: more purge or embargo around the test blocks only shrinks training and leaves the tests alone.
+    #[test]
+    fn purging_more_only_shrinks_training(n in 12usize..60, blocks in 3usize..7, q in 1usize..3, purge in 0usize..3, embargo in 0usize..3, more in 0usize..3) {
+        let of = |purge, embargo| CombinatorialPurged::new(blocks, q).with_purge(purge).with_embargo(embargo).split(&Rows::new(n));
+        let Ok(less) = of(purge, embargo) else { return Ok(()) };
+        for wider in [of(purge + more, embargo), of(purge, embargo + more)].into_iter().flatten() {
+            for (a, b) in less.iter().zip(wider.iter()) {
+                prop_assert_eq!(&a.valid, &b.valid);
+                prop_assert!(b.train.iter().all(|row| a.train.contains(row)));
             }
         }
     }

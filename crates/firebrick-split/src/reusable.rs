@@ -226,6 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn a_thresholdout_tells_the_majority_attack_nothing() {
+        // Guesses have the training loss 1/2; what they have on 1000 held-out rows differs by noise alone.
+        let mut holdout =
+            Thresholdout::new(4.0 / 1000f64.sqrt(), 0.001, 3, Seed(2)).expect("valid");
+        let held = attack(|loss| holdout.ask(0.5, loss).expect("not spent"));
+        assert!(held < 0.58, "{held}");
+        assert_eq!(holdout.budget(), 3, "no answer came from the held-out rows");
+    }
+
+    #[test]
+    fn a_reusable_hold_out_asks_its_ladder() {
+        let mut reusable = ReusableHoldout::Ladder(Ladder::new(0.01).expect("valid"));
+        // The training value does not count; answers are the best so far, in steps.
+        assert_eq!(reusable.ask(0.9, 0.253), Ok(0.25));
+        assert_eq!(reusable.ask(0.0, 0.247), Ok(0.25));
+        assert_eq!(reusable.ask(0.5, 0.2), Ok(0.2));
+        assert!(reusable.ask(0.5, f64::NAN).is_err());
+    }
+
+    #[test]
     fn a_spent_budget_is_an_error() {
         let mut holdout = Thresholdout::new(0.04, 0.001, 2, Seed(1)).expect("valid");
         for _ in 0..100 {

@@ -247,6 +247,15 @@ impl<D> Sealed<D> {
         Fingerprint::of(&self.test)
     }
 
+    /// Whether the ledger refuses these rows to every model, before one is trained: some were opened in another test
+    /// part. The same rows may be opened again by the same model, which only [`open`](Self::open) can tell.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn check(&self, ledger: &Ledger) -> Result<(), SplitError> {
+        ledger.check(&self.test, &self.others)
+    }
+
     /// Opens the test part for one frozen model and writes that down.
     ///
     /// Before `evaluate` sees a row, the opening is on disk; afterwards the metrics are. The same opening

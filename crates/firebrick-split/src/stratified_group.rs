@@ -357,6 +357,21 @@ mod tests {
     }
 
     #[test]
+    fn a_group_larger_than_a_fold_is_reported_in_both_modes() {
+        let groups = [3, 3, 3, 3, 8, 9];
+        let rows = Rows::new(6).with_labels(&[0, 1, 0, 1, 0, 1]).with_groups(&groups);
+        let balanced = StratifiedGroupKFold::new(2);
+        for scheme in [balanced.clone(), balanced.with_sklearn_compat()] {
+            let folds = scheme.split(&rows).expect("splits");
+            let found = folds
+                .warnings()
+                .iter()
+                .any(|w| matches!(w, crate::Warning::DominantGroup { group: 3, rows: 4, .. }));
+            assert!(found, "{:?}", folds.warnings());
+        }
+    }
+
+    #[test]
     fn single_rows_as_groups_stratify_as_well_as_without_groups() {
         let labels: Vec<u32> = (0..97).map(|row| row * row % 11 % 3).collect();
         let groups: Vec<u32> = (0..97).collect();

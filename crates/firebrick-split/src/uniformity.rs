@@ -53,6 +53,65 @@ const PINNED: [&str; 6] = [
     "b44651beb0b89fb7",
 ];
 
+/// P13: and of those whose rows come by groups, label sets or adapters, or may come twice.
+#[test]
+fn groups_label_sets_bags_and_samples_are_pinned() {
+    let labels: Vec<u32> = (0..1000u32).map(|row| row * row % 7 % 4).collect();
+    let groups: Vec<u32> = (0..1000u32).map(|row| row * 31 % 173).collect();
+    let sets = LabelSets::from_rows(
+        (0..1000u32)
+            .map(|row| (0..6).filter(|label| row * (label + 3) % 11 < 3).collect::<Vec<u32>>()),
+    )
+    .expect("small labels");
+    let rows = Rows::new(1000).with_labels(&labels).with_groups(&groups).with_label_sets(&sets);
+    fn lists<S: Splitter>(scheme: S, rows: &Rows<'_>) -> String {
+        let splits = scheme.split(rows).expect("splits");
+        ListManifest::new(&splits, scheme.spec(), None).lists_sha256[..16].to_owned()
+    }
+    let part = HoldOut::new(0.2).with_validation(0.1).with_shuffle(Seed(7));
+    let hashes = [
+        lists(part.clone(), &rows),
+        lists(part.clone().with_groups(GroupUnit::Rows), &rows),
+        lists(part.clone().with_groups(GroupUnit::Groups), &rows),
+        lists(part.clone().with_stratified().with_groups(GroupUnit::Rows), &rows),
+        lists(MultilabelKFold::new(5).with_shuffle(Seed(7)), &rows),
+        lists(MultilabelKFold::new(5).with_second_order().with_shuffle(Seed(7)), &rows),
+        lists(MultilabelHoldOut::new(0.2).with_shuffle(Seed(7)), &rows),
+        lists(Bootstrap::new(3, Seed(7)), &rows),
+        lists(ShuffleSplit::new(part, 3, Seed(7)), &rows),
+        lists(Nested::new(KFold::new(3), KFold::new(2).with_shuffle(Seed(7))), &rows),
+    ];
+    assert_eq!(hashes, PINNED_LISTS);
+    let train = Train::new((), (0..1000).collect());
+    let digest = |drawn: &[u32]| {
+        format!(
+            "{:016x}",
+            drawn
+                .iter()
+                .fold(0u64, |sum, &row| { (sum ^ u64::from(row)).wrapping_mul(0x100_0000_01b3) })
+        )
+    };
+    let samples = [
+        digest(&down_sample(&train, &labels, &Target::Uniform, Seed(7)).expect("draws").places),
+        digest(&learning_curve(&train, &labels, &[100], Seed(7)).expect("draws")[0].places),
+        digest(&WeightedSampler::balanced(&train, &labels).expect("valid").draw(1000, Seed(7))),
+    ];
+    assert_eq!(samples, PINNED_SAMPLES);
+}
+const PINNED_LISTS: [&str; 10] = [
+    "ad4eab793b204436",
+    "2d124dfa46f0bc4f",
+    "0c3c1ef1dfa5822f",
+    "47322df69e2eb042",
+    "92a1f953dc22ad41",
+    "444f0bfb1da1f25e",
+    "aa58a17a1e643ba8",
+    "4ce613c3437ecefe",
+    "939a2c952e16d37e",
+    "3dce3fd856c44769",
+];
+const PINNED_SAMPLES: [&str; 3] = ["196fc1eedd0a2918", "e3897ee8a3a7a693", "9672975d7a37afd2"];
+
 /// P27: chi-square over all assignments of small n, each equally likely.
 #[test]
 fn assignments_are_uniform() {

@@ -237,6 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn weights_stand_in_the_ratios_of_their_formulas() {
+        // Classes of 4, 2 and 1 rows. Balanced weights need no scaling: 7 / (3 n_c).
+        let labels = [0, 0, 0, 0, 1, 1, 2];
+        let train = part(7);
+        let of = |weighting| class_weights(&train, &labels, weighting).expect("valid");
+        let near = |seen: f64, expected: f64| assert!((seen - expected).abs() < 1e-12, "{seen}");
+        let balanced = of(Weighting::Balanced);
+        for (class, expected) in [7.0 / 12.0, 7.0 / 6.0, 7.0 / 3.0].into_iter().enumerate() {
+            assert_eq!(balanced[class].0, class as u32);
+            near(balanced[class].1, expected);
+        }
+        let ratios = |weights: &[(u32, f64)]| [1, 2].map(|class| weights[class].1 / weights[0].1);
+        let [one, two] = ratios(&of(Weighting::SquareRoot));
+        near(one, 2f64.sqrt());
+        near(two, 2.0);
+        // (1 - 0.9^4) / (1 - 0.9^2) and / (1 - 0.9).
+        let [one, two] = ratios(&of(Weighting::EffectiveNumber { beta: 0.9 }));
+        near(one, 1.81);
+        near(two, 3.439);
+    }
+
+    #[test]
     fn draws_to_a_target_say_how_far_they_are_from_it() {
         let labels: Vec<u32> = (0..200).map(|row| u32::from(row >= 180)).collect();
         let drawn =
