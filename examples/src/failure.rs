@@ -74,9 +74,10 @@ macro_rules! input {
 input!(DataError, BackendError, ConfigError);
 
 impl From<SplitError> for Failure {
-    /// The crate's advice names its methods; here it names the flag.
+    /// The crate's advice names its methods; here it names the flag, where there is one.
     fn from(error: SplitError) -> Self {
-        Self::input(error.to_string().replace("`reopen(reason)`", "`--reopen REASON`"))
+        let text = error.to_string().replace("`reopen(reason)`", "`--reopen REASON`");
+        Self::input(text.replace("; pool or ignore them with `with_rare`", ""))
     }
 }
 

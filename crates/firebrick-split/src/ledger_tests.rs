@@ -242,7 +242,7 @@ fn a_tail_that_no_crash_left_is_damage_and_stays() {
     let whole = place.text();
     assert!(!place.next().exists());
     let second = whole.find('\n').expect("a line") + 1;
-    let cut = whole[..second + 100].as_bytes().to_vec();
+    let cut = whole.as_bytes()[..second + 100].to_vec();
     let mut flipped = whole.clone().into_bytes();
     *flipped.last_mut().expect("a byte") ^= 1;
     let notes = b"my important notes".to_vec();

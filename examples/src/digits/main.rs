@@ -12,7 +12,8 @@ mod training;
 
 use crate::run::Request;
 use clap::Parser;
-use firebrick::backend::{ENVIRONMENT_VARIABLE, capability_table};
+use firebrick::backend::capability_table;
+use firebrick::core::{ConfigError, check};
 use firebrick::prelude::DeviceSpec;
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
@@ -21,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A horizon far beyond use, so that a slip of a finger ends at once and not in years.
+const MOST_EPOCHS: usize = 10_000;
 
 /// Chooses, trains and judges a classifier of handwritten digits, and opens the test part once.
 #[derive(Debug, Parser)]
@@ -35,9 +39,10 @@ struct Cli {
     /// Trainings that run at once [default: one a core]; the result does not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several
-    #[arg(long, value_name = "NAME", env = ENVIRONMENT_VARIABLE, default_value = "flex")]
-    backend: String,
+    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several [default: what
+    /// FIREBRICK_BACKEND says, else flex]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
     /// Tell which back-ends this build and this machine offer, and end
     #[arg(long)]
     list_backends: bool,
@@ -47,7 +52,8 @@ struct Cli {
     /// CSV file to use instead of the embedded digits: numbers and a label from 0 to 9 in each row, no header
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Folder for the finished folds, the ledger of test openings and report.html [default: runs/digits/seed-SEED]
+    /// Folder for the finished folds, the ledger of test openings and report.html [default: runs/digits/seed-SEED, with
+    /// -quick, -epochs-N, the back-end and the data file where they are given]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write everything that is printed as JSON
@@ -90,13 +96,14 @@ fn start(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn request(cli: &Cli) -> Result<Request, Failure> {
-    let backend: DeviceSpec = cli.backend.parse()?;
-    let at_least_one = |name: &str, value: usize| {
-        firebrick::core::check::at_least(name, value, 1).map_err(Failure::from)
-    };
-    let epochs = at_least_one("epochs", cli.epochs.unwrap_or(if cli.quick { 12 } else { 40 }))?;
+    let backend = cli.backend.as_deref().map_or_else(DeviceSpec::from_environment, str::parse)?;
+    let epochs = cli.epochs.unwrap_or(if cli.quick { 12 } else { 40 });
+    check::at_least("epochs", epochs, 1)?;
+    if epochs > MOST_EPOCHS {
+        return Err(ConfigError::new("epochs", epochs, format!("at most {MOST_EPOCHS}")).into());
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = at_least_one("threads", cli.threads.unwrap_or(cores))?;
+    let threads = check::at_least("threads", cli.threads.unwrap_or(cores), 1)?;
     if cli.reopen.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
         return Err(Failure::input("`reopen` must be a reason in words, got nothing"));
     }
@@ -151,6 +158,7 @@ mod tests {
             (&["--seed", "-1"], "--seed"),
             (&["--flag"], "unexpected argument '--flag' found"),
             (&["--epochs", "0"], "`epochs` must be at least 1, got 0"),
+            (&["--epochs", "18446744073709551615"], "`epochs` must be at most 10000, got 1844"),
             (&["--threads", "0"], "`threads` must be at least 1, got 0"),
             (&["--backend", "tpu"], "unknown back-end `tpu`; known are flex, ndarray"),
             (&["--backend", "wgpu:x"], "`x` in `wgpu:x` is no device number"),

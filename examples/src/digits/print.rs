@@ -31,26 +31,22 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
         "error by {}-fold cross-validation on the training part, mean and deviation",
         data.folds
     )?;
-    writeln!(
-        text,
-        "  {:<14} {:>10}  {:<16} {:<16}",
-        "candidate", "parameters", "training", "validation"
-    )?;
+    writeln!(text, "  {:<14} {:>10}  {:<16} validation", "candidate", "parameters", "training")?;
     for candidate in &summary.candidates {
         let spread = |spread: &Option<Spread>| match spread {
             Some(spread) => format!("{:.4} ± {:.4}", spread.mean, spread.sd),
             None => "-".to_owned(),
         };
         let mark = if candidate.name == summary.chosen { "*" } else { " " };
-        writeln!(
-            text,
+        let line = format!(
             "{mark} {:<14} {:>10}  {:<16} {:<16} {}",
             candidate.name,
             candidate.parameters,
             spread(&candidate.train_error),
             spread(&candidate.validation_error),
             candidate.disqualified.as_deref().unwrap_or_default()
-        )?;
+        );
+        writeln!(text, "{}", line.trim_end())?;
     }
     writeln!(text, "\nchosen: {}", summary.reason)?;
     writeln!(
@@ -74,7 +70,18 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
         "  {:<12} {:>7.4}  {:>5}  95 % interval {low:.4} to {high:.4}",
         "test", test.error, test.n
     )?;
-    writeln!(text, "  {:<12} {:>+7.4}         test less training", "gap", summary.gap)?;
+    let gaps = &summary.gaps;
+    for (name, gap, what) in [
+        (
+            "gap",
+            gaps.validation_minus_train,
+            "validation less training, in the training without them",
+        ),
+        ("", gaps.test_minus_train, "test less training"),
+        ("", gaps.test_minus_validation, "test less validation"),
+    ] {
+        writeln!(text, "  {name:<12} {gap:>+7.4}         {what}")?;
+    }
     let opening = &summary.opening;
     if let Some(reason) = &test.reopened {
         writeln!(text, "  the test part was opened again (use {}): {reason}", opening.uses)?;

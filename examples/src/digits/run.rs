@@ -13,14 +13,15 @@ use firebrick::select::{
     folds_of,
 };
 use firebrick::split::{
-    Frozen, HoldOut, Ledger, Metrics, ModelDigest, Parts, RowHashes, Rows, Splitter,
+    FoldMap, Frozen, HoldOut, Ledger, Metrics, ModelDigest, Parts, RowHashes, Rows, Splitter,
     StratifiedKFold, TestReport,
 };
 use firebrick::train::{Fitted, Outcome};
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use firebrick_examples::progress::Show;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -50,24 +51,33 @@ pub(crate) fn run(request: &Request, data: Data, device: Device) -> Result<Summa
     let start = Instant::now();
     let seed = Seed(request.seed);
     let hashes = RowHashes::from_f32(&data.features, data.width, Some(&data.labels))?;
-    let mut ledger = Ledger::open(request.out.join("ledger.jsonl"), hashes.fingerprint())?;
-
+    let fingerprint = hashes.fingerprint();
     let (facts, parts, mut warnings) = divide(request, data, &hashes, seed)?;
+    let rows = Rows::new(parts.train.len()).with_labels(&parts.train.labels);
+    let folds = StratifiedKFold::new(FOLDS).with_shuffle(seed).split(&rows)?;
+    warnings.extend(folds.warnings().iter().map(ToString::to_string));
+    let mut ledger = Ledger::open(request.out.join("ledger.jsonl"), fingerprint)?;
+    if request.reopen.is_none() {
+        parts.test.check(&ledger)?;
+    }
+
     let plan = plan(request, device);
     let candidates = Candidate::all();
-    let (report, choice) = choose(request, &plan, &candidates, &parts, &mut warnings, seed)?;
+    let (report, choice) = choose(request, &plan, &candidates, &parts.train, &folds, seed)?;
     let winner = &candidates[choice.index];
 
     // The validation part took no part in the choice, so this estimate owes nothing to luck in choosing.
     let Parts { train, validation, test } = parts;
     let validation = validation.ok_or_else(|| Failure::run("there is no validation part"))?;
     let length = Length::Epochs(choice.epochs);
-    let judged = sound(plan.fit(winner, &train, Some(&validation), length, seed.child(1))?)?;
+    let trainings = candidates.len() * FOLDS;
+    let judged = plan.fit(winner, &train, Some(&validation), length, seed.child(1))?;
+    let judged = sound(judged, trainings)?;
     let diagnosis = advise(&judged, winner, &train, &validation)?;
 
     let development = train.with_validation(validation, Data::join);
     let scale = development.scale();
-    let fitted = sound(plan.fit(winner, &development, None, length, seed.child(2))?)?;
+    let fitted = sound(plan.fit(winner, &development, None, length, seed.child(2))?, trainings)?;
     let gradients = fitted.history.clone();
     let train_error = fitted.train.error();
     let choice_in_words = format!("{} after {} epochs, seed {}", winner.name, choice.epochs, seed);
@@ -122,6 +132,10 @@ fn divide(
     hashes: &RowHashes,
     seed: Seed,
 ) -> Result<(DataSummary, Parts<Data>, Vec<String>), Failure> {
+    if data.len() < FOLDS {
+        let rows = data.len();
+        return Err(Failure::input(format_args!("{rows} rows are fewer than the {FOLDS} folds")));
+    }
     let rows = Rows::new(data.len()).with_labels(&data.labels);
     let hold_out = HoldOut::new(TEST).with_validation(VALIDATION).with_stratified();
     let roles = hold_out.with_shuffle(seed).split(&rows)?;
@@ -159,24 +173,20 @@ fn choose(
     request: &Request,
     plan: &Plan,
     candidates: &[Candidate],
-    parts: &Parts<Data>,
-    warnings: &mut Vec<String>,
+    data: &Data,
+    folds: &FoldMap,
     seed: Seed,
 ) -> Result<(select::Report, Choice), Failure> {
-    let data: &Data = &parts.train;
-    let rows = Rows::new(data.len()).with_labels(&data.labels);
-    let folds = StratifiedKFold::new(FOLDS).with_shuffle(seed).split(&rows)?;
-    warnings.extend(folds.warnings().iter().map(ToString::to_string));
     let store = request.out.join("folds");
-    if !request.resume && store.exists() {
-        std::fs::remove_dir_all(&store).map_err(|error| Failure::file(&store, &error))?;
+    if !request.resume {
+        clear(&store)?;
     }
     let values = candidates.iter().map(|candidate| {
         let parameters = candidate.parameters(data.width, data.classes);
         select::Candidate::new(candidate.name, parameters as f64, candidate.clone())
     });
     let show = Show::new(candidates.len() * FOLDS);
-    let report = CrossValidation::new(values.collect(), folds_of(&folds)?)
+    let report = CrossValidation::new(values.collect(), folds_of(folds)?)
         .with_seed(seed)
         .with_threads(request.threads)
         .with_identity("backend", &request.backend)
@@ -198,6 +208,27 @@ fn choose(
     Ok((report, choice))
 }
 
+/// Removes the folds of a former run, and nothing else that lies there.
+fn clear(store: &Path) -> Result<(), Failure> {
+    let io = |error: std::io::Error| Failure::file(store, &error);
+    let entries = match std::fs::read_dir(store) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(io)?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let result = name == "run.json" || name.starts_with("candidate-");
+        if !result || file.is_dir() {
+            let what = "is no result of a fold: move it, or choose another folder by --out";
+            return Err(Failure::input(format_args!("{} {what}", file.display())));
+        }
+        files.push(file);
+    }
+    files.iter().try_for_each(std::fs::remove_file).map_err(io)
+}
+
 /// One candidate in one fold.
 fn fold(plan: &Plan, data: &Data, job: &Job<'_, Candidate>) -> Result<FoldScore, String> {
     let (train, validation) = (data.select(&job.fold.train), data.select(&job.fold.validation));
@@ -215,9 +246,10 @@ fn fold(plan: &Plan, data: &Data, job: &Job<'_, Candidate>) -> Result<FoldScore,
     Ok(score.with_best_epoch(epoch).with_history(fitted.history))
 }
 
-fn sound(fitted: Fitted<Net>) -> Result<Fitted<Net>, Failure> {
+/// A final training that may be used; the `trainings` before it are kept.
+fn sound(fitted: Fitted<Net>, trainings: usize) -> Result<Fitted<Net>, Failure> {
     if fitted.outcome == Outcome::Interrupted {
-        return Err(Failure::Interrupted { finished: 1, total: 1 });
+        return Err(Failure::Interrupted { finished: trainings, total: trainings });
     }
     match failure(&fitted) {
         Some(reason) => {
@@ -324,4 +356,27 @@ fn digest(model: &Net) -> ModelDigest {
     let mut values = Values::default();
     model.visit(&mut values);
     ModelDigest::of_f32(values.0.iter().map(Vec::as_slice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_results_of_folds_are_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("folds");
+        clear(&store).expect("nothing to remove");
+        std::fs::create_dir(&store).expect("a folder");
+        for name in ["run.json", "candidate-0-fold-1.json", "thesis.txt"] {
+            std::fs::write(store.join(name), "x").expect("written");
+        }
+        let refused = clear(&store).expect_err("not ours");
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("thesis.txt is no result of a fold"), "{refused}");
+        assert_eq!(std::fs::read_dir(&store).expect("there").count(), 3);
+        std::fs::remove_file(store.join("thesis.txt")).expect("removed");
+        clear(&store).expect("removes");
+        assert_eq!(std::fs::read_dir(&store).expect("there").count(), 0);
+    }
 }
