@@ -1,6 +1,7 @@
 //! What the example programs share: the digits, charts and the page around them, progress, how a program ends, and
 //! networks that others trained.
 
+pub mod backend;
 pub mod chart;
 pub mod data;
 pub mod failure;

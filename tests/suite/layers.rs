@@ -3,9 +3,7 @@
 //! It is the same training to the bit, its loss falls, and what each layer promises holds after it.
 
 use crate::net::data;
-use crate::places::{BATCH, InOrder, RATE, ROWS, Rows, optimizer};
-use burn::data::dataloader::DataLoaderBuilder;
-use burn::data::dataset::InMemDataset;
+use crate::places::{BATCH, InOrder, RATE, ROWS, loader, optimizer};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -205,14 +203,9 @@ impl InferenceStep for User {
 
 fn learned(device: &Device) -> Layers {
     let folder = tempfile::tempdir().expect("a folder for the run");
-    let plain = data(ROWS, &Device::flex());
-    let loader = |device: &Device| {
-        let rows = InMemDataset::new((0..ROWS as u32).collect());
-        let builder = DataLoaderBuilder::new(Rows(plain.clone())).batch_size(BATCH);
-        builder.set_device(device.clone()).build(rows)
-    };
+    let (train, valid) = (loader(BATCH, device), loader(BATCH, &Device::flex()));
     let model = User { net: Layers::new(device), guards: Guarded::new(guards()) };
-    let result = SupervisedTraining::new(folder.path(), loader(device), loader(&Device::flex()))
+    let result = SupervisedTraining::new(folder.path(), train, valid)
         .metrics((LossMetric::new(),))
         .num_epochs(EPOCHS)
         .with_application_logger(None)

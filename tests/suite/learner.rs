@@ -2,8 +2,8 @@
 //! is the loop's, in `Fit`.
 
 use crate::net::{Net, data};
-use crate::places::RATE;
-use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
+use crate::places::{BATCH, RATE, ROWS, Rows, loader, optimizer};
+use burn::data::dataloader::DataLoader;
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
@@ -24,8 +24,6 @@ use firebrick::stabilize::{
 use firebrick::train::Batches;
 use std::sync::{Arc, Mutex};
 
-const BATCH: usize = 32;
-const ROWS: usize = 160;
 const EPOCHS: usize = 3;
 
 type Guards = (SkipNonFinite, ClipGlobalNorm);
@@ -91,24 +89,6 @@ impl InferenceStep for Guarded {
     }
 }
 
-/// Turns row numbers into batches of the shared data.
-#[derive(Clone)]
-struct Rows(Labelled<2>);
-
-impl Batcher<u32, Labelled<2>> for Rows {
-    fn batch(&self, rows: Vec<u32>, device: &Device) -> Labelled<2> {
-        let batch = self.0.select(&rows);
-        Labelled {
-            inputs: burn::tensor::Tensor::from_data(batch.inputs.into_data(), device),
-            targets: burn::tensor::Tensor::from_data(batch.targets.into_data(), device),
-        }
-    }
-}
-
-fn optimizer() -> ModuleOptimizer {
-    AdamWConfig::new().init().expect("valid")
-}
-
 fn schedule() -> CosineConfig {
     CosineConfig::new(0.01, EPOCHS * ROWS / BATCH)
 }
@@ -117,16 +97,11 @@ fn schedule() -> CosineConfig {
 fn guards_optimizer_and_schedule_work_inside_the_learner() {
     let device = Device::flex().autodiff();
     let folder = tempfile::tempdir().expect("a folder for the run");
-    let plain = data(ROWS, &Device::flex());
-    let loader = |device: &Device| {
-        let rows = InMemDataset::new((0..ROWS as u32).collect());
-        let builder = DataLoaderBuilder::new(Rows(plain.clone())).batch_size(BATCH);
-        builder.set_device(device.clone()).build(rows)
-    };
+    let (train, valid) = (loader(BATCH, &device), loader(BATCH, &Device::flex()));
     let model = Guarded::new(&device);
     let norms = model.norms.clone();
     let learner = Learner::new(model, optimizer(), schedule().init().expect("valid"));
-    let result = SupervisedTraining::new(folder.path(), loader(&device), loader(&Device::flex()))
+    let result = SupervisedTraining::new(folder.path(), train, valid)
         .metrics((LossMetric::new(),))
         .num_epochs(EPOCHS)
         .with_application_logger(None)
@@ -333,15 +308,10 @@ fn momentum_resets_and_the_noise_scale_work_in_all_three_places() {
 
     // In the Learner.
     let folder = tempfile::tempdir().expect("a folder for the run");
-    let plain = data(ROWS, &Device::flex());
-    let loader = |device: &Device| {
-        let rows = InMemDataset::new((0..ROWS as u32).collect());
-        let builder = DataLoaderBuilder::new(Rows(plain.clone())).batch_size(MICRO);
-        builder.set_device(device.clone()).build(rows)
-    };
+    let (train, valid) = (loader(MICRO, &device), loader(MICRO, &Device::flex()));
     let held = Arc::new(Mutex::new(Loop::new()));
     let model = Looped { net: Net::new(&device), held: held.clone() };
-    let result = SupervisedTraining::new(folder.path(), loader(&device), loader(&Device::flex()))
+    let result = SupervisedTraining::new(folder.path(), train, valid)
         .metrics((LossMetric::new(),))
         .num_epochs(EPOCHS)
         .grads_accumulation(2)

@@ -5,7 +5,7 @@
 //! guards, are in [`learner`](crate::learner).
 
 use crate::net::{Net, data};
-use burn::data::dataloader::{DataLoaderBuilder, batcher::Batcher};
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
@@ -92,6 +92,13 @@ impl Batcher<u32, Labelled<2>> for Rows {
             targets: burn::tensor::Tensor::from_data(batch.targets.into_data(), device),
         }
     }
+}
+
+/// The Learner's loader of all rows in their order.
+pub(crate) fn loader(batch: usize, device: &Device) -> Arc<dyn DataLoader<Labelled<2>>> {
+    let rows = InMemDataset::new((0..ROWS as u32).collect());
+    let builder = DataLoaderBuilder::new(Rows(data(ROWS, &Device::flex()))).batch_size(batch);
+    builder.set_device(device.clone()).build(rows)
 }
 
 pub(crate) fn optimizer() -> ModuleOptimizer {
@@ -213,12 +220,6 @@ macro_rules! place {
             fn learned(several: bool) -> (Vec<f64>, Records) {
                 let device = Device::flex().autodiff();
                 let folder = tempfile::tempdir().expect("a folder for the run");
-                let plain = data(ROWS, &Device::flex());
-                let loader = |device: &Device| {
-                    let rows = InMemDataset::new((0..ROWS as u32).collect());
-                    let builder = DataLoaderBuilder::new(Rows(plain.clone())).batch_size(BATCH);
-                    builder.set_device(device.clone()).build(rows)
-                };
                 let records = Arc::new(Mutex::new(Vec::new()));
                 let model = User {
                     net: Net::new(&device),
@@ -228,8 +229,8 @@ macro_rules! place {
                 let learner = Learner::new(model, optimizer(), RATE);
                 let mut training = SupervisedTraining::new(
                     folder.path(),
-                    loader(&device),
-                    loader(&Device::flex()),
+                    loader(BATCH, &device),
+                    loader(BATCH, &Device::flex()),
                 )
                 .metrics((LossMetric::new(),))
                 .num_epochs(EPOCHS)

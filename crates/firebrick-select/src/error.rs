@@ -33,7 +33,7 @@ pub enum SelectError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// `read` or `written`.
+        /// `read`, `written` or `removed`.
         action: &'static str,
         /// What the system says.
         source: std::io::Error,
@@ -45,6 +45,12 @@ pub enum SelectError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// What lies in the folder of a store is not of a store, so it is not removed.
+    #[error("{} is no result of a fold: move it, or choose another folder", path.display())]
+    Foreign {
+        /// The file or folder.
+        path: PathBuf,
     },
     /// The store holds results of another run.
     #[error("the results in {} are of another run: {what} was {stored}, now is {wanted}", path.display())]

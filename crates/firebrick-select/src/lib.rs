@@ -23,3 +23,4 @@ pub use outcome::{FoldResult, FoldScore, Outcome};
 pub use report::{CandidateReport, CurvePoint, Report, Scores, Spread};
 pub use run::{CrossValidation, Progress};
 pub use samples::{PowerLaw, Samples};
+pub use store::clear_store;

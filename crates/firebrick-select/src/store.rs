@@ -40,6 +40,40 @@ pub(crate) struct Stored {
     pub(crate) score: FoldScore,
 }
 
+/// Removes the results of a former run from the folder of a store, and nothing else; no folder is an empty one.
+///
+/// # Errors
+/// [`SelectError::Foreign`] when something lies there that no store wrote, and then nothing is removed; [`SelectError::Io`].
+pub fn clear_store(folder: impl AsRef<Path>) -> Result<(), SelectError> {
+    let folder = folder.as_ref();
+    let failed = |source| io(folder, "read", source);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if !path.is_file() || !path.file_name().is_some_and(|name| is_own(&name.to_string_lossy()))
+        {
+            return Err(SelectError::Foreign { path });
+        }
+        files.push(path);
+    }
+    files
+        .iter()
+        .try_for_each(|file| fs::remove_file(file).map_err(|source| io(file, "removed", source)))
+}
+
+/// Whether a store writes files of this name: the identity or a result, whole or cut off by a crash.
+fn is_own(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((stem, end)) = name.split_once('.') else { return false };
+    let job = stem.strip_prefix("candidate-").and_then(|job| job.split_once("-fold-"));
+    (stem == "run" || job.is_some_and(|(candidate, fold)| number(candidate) && number(fold)))
+        && (end == "json" || end.strip_prefix("tmp-").is_some_and(number))
+}
+
 impl Store {
     /// Opens the folder, made if there is none, and checks that it is of this run.
     pub(crate) fn open(folder: &Path, identity: &Identity) -> Result<Self, SelectError> {
@@ -202,6 +236,33 @@ mod tests {
         more.push(("epochs".into(), "3".into()));
         let error = Store::open(folder.path(), &more).expect_err("one more").to_string();
         assert!(error.ends_with("epochs was absent, now is 3"), "{error}");
+    }
+
+    #[test]
+    fn only_what_a_store_wrote_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("folds");
+        clear_store(&path).expect("nothing to remove");
+        let store = Store::open(&path, &identity("7")).expect("opens");
+        store.write(0, &stored()).expect("writes");
+        for cut_off in ["run.tmp-17", "candidate-3-fold-0.tmp-17"] {
+            fs::write(path.join(cut_off), "{").expect("writes");
+        }
+        let count = || fs::read_dir(&path).expect("there").count();
+        for foreign in
+            ["thesis.txt", "candidate-list.json", "run.json.bak", "candidate-1-fold-.json"]
+        {
+            fs::write(path.join(foreign), "x").expect("writes");
+            let refused = clear_store(&path).expect_err("not ours").to_string();
+            assert!(refused.contains(&format!("{foreign} is no result of a fold")), "{refused}");
+            assert_eq!(count(), 5);
+            fs::remove_file(path.join(foreign)).expect("removes");
+        }
+        fs::create_dir(path.join("candidate-0-fold-0.json")).expect("a folder");
+        assert!(matches!(clear_store(&path), Err(SelectError::Foreign { .. })));
+        fs::remove_dir(path.join("candidate-0-fold-0.json")).expect("removes");
+        clear_store(&path).expect("removes");
+        assert_eq!(count(), 0);
     }
 
     #[test]

@@ -64,17 +64,14 @@ impl Words {
         word
     }
 
-    /// Uniform in `0..n` for `n` of at least 1, by the rule of `Philox::below`.
+    /// Uniform in `0..n` for `n` of at least 1.
     #[inline]
     pub(crate) fn below(&mut self, n: u32) -> u32 {
-        let mut product = u64::from(self.next()) * u64::from(n);
-        if (product as u32) < n {
-            let reject = n.wrapping_neg() % n;
-            while (product as u32) < reject {
-                product = u64::from(self.next()) * u64::from(n);
+        loop {
+            if let Some(draw) = draw(self.next(), n) {
+                return draw;
             }
         }
-        (product >> 32) as u32
     }
 
     /// Shuffles uniformly; at most `u32::MAX` items.
@@ -86,13 +83,9 @@ impl Words {
             // The draws of `below`, with the words of a batch at hand.
             for &word in self.ready() {
                 used += 1;
-                let n = left as u32;
-                let product = u64::from(word) * u64::from(n);
-                if (product as u32) < n && (product as u32) < n.wrapping_neg() % n {
-                    continue;
-                }
+                let Some(draw) = draw(word, left as u32) else { continue };
                 left -= 1;
-                items.swap(left, (product >> 32) as usize);
+                items.swap(left, draw as usize);
                 if left == 1 {
                     break;
                 }
@@ -100,6 +93,14 @@ impl Words {
             self.used += used;
         }
     }
+}
+
+/// What a word draws out of `0..n`, by the rule of `Philox::below`; `None` for one of the few that would favour some.
+#[inline]
+fn draw(word: u32, n: u32) -> Option<u32> {
+    let product = u64::from(word) * u64::from(n);
+    let accepted = product as u32 >= n || product as u32 >= n.wrapping_neg() % n;
+    accepted.then_some((product >> 32) as u32)
 }
 
 /// Longer columns are dealt into buckets first, so that every swap stays within the cache.

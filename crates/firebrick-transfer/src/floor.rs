@@ -225,7 +225,7 @@ const ALPHA: &str = "source_alpha";
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{Net, data, net, values};
+    use crate::testing::{Net, data, device, net, values};
     use crate::{Recipe, Tune};
     use burn::module::Param;
     use burn::nn::{Linear, LinearConfig};
@@ -271,10 +271,6 @@ mod tests {
         fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
             Score::classification(self.layer.forward(batch.inputs), batch.targets)
         }
-    }
-
-    fn device() -> Device {
-        Device::flex().autodiff()
     }
 
     fn rising(value: f32) -> Rising {

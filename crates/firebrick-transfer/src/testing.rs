@@ -12,6 +12,11 @@ use firebrick_regularize::{InvertedDropout, InvertedDropoutConfig, MaskSource};
 use firebrick_stabilize::{Scheme, initialize};
 use firebrick_train::{Labelled, Learn, Score, TensorBatches};
 
+/// Where the tests train.
+pub(crate) fn device() -> Device {
+    Device::flex().autodiff()
+}
+
 /// Three layers with batch norm and seeded dropout.
 #[derive(Module, Debug)]
 pub(crate) struct Net {

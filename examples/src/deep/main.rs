@@ -14,7 +14,7 @@ mod tests;
 
 use crate::story::Request;
 use clap::Parser;
-use firebrick::prelude::DeviceSpec;
+use firebrick_examples::backend::BackendArgument;
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use firebrick_examples::output::{Target, end, say, usage};
@@ -32,10 +32,8 @@ struct Cli {
     /// Fewer seeds and epochs: a result in seconds
     #[arg(long)]
     quick: bool,
-    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several [default: what
-    /// FIREBRICK_BACKEND says, else flex]
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
+    #[command(flatten)]
+    backend: BackendArgument,
     /// Folder for report.html [default: runs/deep/seed-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -49,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), Failure> {
-    let backend = cli.backend.as_deref().map_or_else(DeviceSpec::from_environment, str::parse)?;
+    let backend = cli.backend.spec()?;
     let device = backend.open()?.autodiff();
     let data = Data::load(None)?;
     let json = cli.json.as_deref().map(Target::new).transpose()?;

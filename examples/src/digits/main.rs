@@ -15,6 +15,7 @@ use clap::Parser;
 use firebrick::backend::capability_table;
 use firebrick::core::{ConfigError, check};
 use firebrick::prelude::DeviceSpec;
+use firebrick_examples::backend::BackendArgument;
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use firebrick_examples::output::{Target, end, say, usage};
@@ -39,10 +40,8 @@ struct Cli {
     /// Trainings that run at once [default: one a core]; the result does not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several [default: what
-    /// FIREBRICK_BACKEND says, else flex]
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
+    #[command(flatten)]
+    backend: BackendArgument,
     /// Tell which back-ends this build and this machine offer, and end
     #[arg(long)]
     list_backends: bool,
@@ -96,7 +95,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn request(cli: &Cli) -> Result<Request, Failure> {
-    let backend = cli.backend.as_deref().map_or_else(DeviceSpec::from_environment, str::parse)?;
+    let backend = cli.backend.spec()?;
     let epochs = cli.epochs.unwrap_or(if cli.quick { 12 } else { 40 });
     check::at_least("epochs", epochs, 1)?;
     if epochs > MOST_EPOCHS {

@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor};
 use firebrick::diagnose::{Context, Finding, diagnose};
 use firebrick::prelude::*;
 use firebrick::select::{
-    self, Choice, Criterion, CrossValidation, FoldScore, Job, Rule, SelectError, clopper_pearson,
-    folds_of,
+    self, Choice, Criterion, CrossValidation, FoldScore, Job, Rule, SelectError, clear_store,
+    clopper_pearson, folds_of,
 };
 use firebrick::split::{
     FoldMap, Frozen, HoldOut, Ledger, Metrics, ModelDigest, Parts, RowHashes, Rows, Splitter,
@@ -20,8 +20,7 @@ use firebrick::train::{Fitted, Outcome};
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use firebrick_examples::progress::Show;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -179,7 +178,7 @@ fn choose(
 ) -> Result<(select::Report, Choice), Failure> {
     let store = request.out.join("folds");
     if !request.resume {
-        clear(&store)?;
+        clear_store(&store)?;
     }
     let values = candidates.iter().map(|candidate| {
         let parameters = candidate.parameters(data.width, data.classes);
@@ -206,27 +205,6 @@ fn choose(
     })?;
     let choice = report.choose(Criterion::ValidationError, Rule::BestMean)?;
     Ok((report, choice))
-}
-
-/// Removes the folds of a former run, and nothing else that lies there.
-fn clear(store: &Path) -> Result<(), Failure> {
-    let io = |error: std::io::Error| Failure::file(store, &error);
-    let entries = match std::fs::read_dir(store) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(io)?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(io)?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let result = name == "run.json" || name.starts_with("candidate-");
-        if !result || file.is_dir() {
-            let what = "is no result of a fold: move it, or choose another folder by --out";
-            return Err(Failure::input(format_args!("{} {what}", file.display())));
-        }
-        files.push(file);
-    }
-    files.iter().try_for_each(std::fs::remove_file).map_err(io)
 }
 
 /// One candidate in one fold.
@@ -356,27 +334,4 @@ fn digest(model: &Net) -> ModelDigest {
     let mut values = Values::default();
     model.visit(&mut values);
     ModelDigest::of_f32(values.0.iter().map(Vec::as_slice))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_results_of_folds_are_removed() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = folder.path().join("folds");
-        clear(&store).expect("nothing to remove");
-        std::fs::create_dir(&store).expect("a folder");
-        for name in ["run.json", "candidate-0-fold-1.json", "thesis.txt"] {
-            std::fs::write(store.join(name), "x").expect("written");
-        }
-        let refused = clear(&store).expect_err("not ours");
-        assert_eq!(refused.exit_code(), 2);
-        assert!(refused.to_string().contains("thesis.txt is no result of a fold"), "{refused}");
-        assert_eq!(std::fs::read_dir(&store).expect("there").count(), 3);
-        std::fs::remove_file(store.join("thesis.txt")).expect("removed");
-        clear(&store).expect("removes");
-        assert_eq!(std::fs::read_dir(&store).expect("there").count(), 0);
-    }
 }

@@ -18,6 +18,7 @@ use crate::recipe::{PLAIN, Recipe};
 use crate::run::Request;
 use clap::Parser;
 use firebrick::prelude::DeviceSpec;
+use firebrick_examples::backend::BackendArgument;
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use firebrick_examples::output::{Target, end, say, usage};
@@ -48,10 +49,8 @@ struct Cli {
     /// Trainings that run at once [default: one a core]; the result does not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// flex, ndarray, wgpu, cuda or remote:HOST:PORT; wgpu:1 is the second of several [default: what
-    /// FIREBRICK_BACKEND says, else flex]
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
+    #[command(flatten)]
+    backend: BackendArgument,
     /// Fewer settings and steps: a result in seconds
     #[arg(long)]
     quick: bool,
@@ -112,7 +111,7 @@ fn recipes(names: &[String]) -> Result<Vec<Recipe>, Failure> {
 const MOST_LABELS: usize = 100;
 
 fn request(cli: &Cli) -> Result<Request, Failure> {
-    let backend = cli.backend.as_deref().map_or_else(DeviceSpec::from_environment, str::parse)?;
+    let backend = cli.backend.spec()?;
     let at_least_one = |name: &str, value: usize| {
         firebrick::core::check::at_least(name, value, 1).map_err(Failure::from)
     };

@@ -7,7 +7,9 @@ use crate::training::{Rows as Parts, train};
 use burn::tensor::Device;
 use firebrick::core::History;
 use firebrick::prelude::*;
-use firebrick::select::{Candidate, CrossValidation, Fold, FoldScore, Job, SelectError, folds_of};
+use firebrick::select::{
+    Candidate, CrossValidation, Fold, FoldScore, Job, SelectError, clear_store, folds_of,
+};
 use firebrick::split::{
     RowHashes, Rows, SplitError, Splitter, StratifiedKFold, Target, Train, down_sample,
 };
@@ -74,8 +76,8 @@ pub(crate) fn run(
         Candidate::new(name, parameters as f64, setting.clone())
     });
     let store = request.out.join("trainings");
-    if !request.resume && store.exists() {
-        std::fs::remove_dir_all(&store).map_err(|error| Failure::file(&store, &error))?;
+    if !request.resume {
+        clear_store(&store)?;
     }
     let hashes = RowHashes::from_f32(&data.features, data.width, Some(&data.labels))?;
     let show = Show::new(settings.len() * FOLDS);

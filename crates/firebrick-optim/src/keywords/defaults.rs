@@ -33,7 +33,6 @@ pub(super) fn library_defaults(
     ];
     let first_version = own.iter().any(|key| hyper.contains_key(*key));
     let fields = match (name, target) {
-        ("sgdw", _) => json!({"decoupled": true}),
         ("tiger", _) => json!({"momentum": 0.965, "weight_decay": 0.01}),
         (_, "muon") => json!({"fan_out": "First"}),
         (_, "lamb") if timm => json!({"weight_decay": 0.01}),

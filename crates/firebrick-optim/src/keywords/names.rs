@@ -4,7 +4,6 @@ use crate::registry::{self, RuleCard};
 
 /// Names in other libraries for what is called otherwise here, without `-` and `_`.
 const ALIASES: &[(&str, &str)] = &[
-    ("sgdw", "sgd"),
     ("signsgd", "signum"),
     ("tiger", "signum"),
     ("cadamw", "cautiousadamw"),

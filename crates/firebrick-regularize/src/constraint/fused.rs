@@ -195,16 +195,11 @@ impl Piece<'_> {
     }
 
     fn run(self) {
-        pulp::Arch::new().dispatch(self);
+        pulp::Arch::new().dispatch(|| self.change());
     }
-}
-
-/// A type of its own, not a closure, which would not be inlined into the code for each instruction set.
-impl pulp::NullaryFnOnce for Piece<'_> {
-    type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn change(self) {
         match self {
             Self::Elements(kernel, values) => kernel.elements(values),
             Self::Rows(kernel, values, length) => {

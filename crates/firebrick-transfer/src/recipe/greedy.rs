@@ -229,12 +229,12 @@ fn gathered<M: Stacked<Batch = S::Batch>, S: Source>(
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{bits, data};
+    use crate::testing::{bits, data, device};
     use crate::{Groups, Recipe};
     use burn::module::Module;
     use burn::nn::loss::CrossEntropyLossConfig;
     use burn::nn::{LinearConfig, Relu, Sigmoid};
-    use burn::tensor::{Device, TensorReadError};
+    use burn::tensor::TensorReadError;
     use firebrick_core::Seed;
     use firebrick_optim::AdamWConfig;
     use firebrick_stabilize::{Scheme, initialize};
@@ -292,10 +292,6 @@ mod tests {
             self.hidden = layers;
             self
         }
-    }
-
-    fn device() -> Device {
-        Device::flex().autodiff()
     }
 
     fn layers() -> Vec<Linear> {

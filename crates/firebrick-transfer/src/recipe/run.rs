@@ -286,18 +286,13 @@ impl<M> Tuned<M> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{Net, bits, data, dropout_on, net, net_with};
+    use crate::testing::{Net, bits, data, device, dropout_on, net, net_with};
     use crate::{Recipe, Shape};
-    use burn::tensor::Device;
     use firebrick_core::{Seed, names};
     use firebrick_optim::{AdamWConfig, Elementwise, SgdConfig};
     use firebrick_regularize::MaskSource;
     use firebrick_train::{CheckpointConfig, FitConfig};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-    fn device() -> Device {
-        Device::flex().autodiff()
-    }
 
     fn adamw() -> Elementwise {
         AdamWConfig::new().build().expect("valid")

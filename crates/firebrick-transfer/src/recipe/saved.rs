@@ -140,15 +140,10 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::Recipe;
-    use crate::testing::{data, net};
-    use burn::tensor::Device;
+    use crate::testing::{data, device, net};
     use firebrick_optim::{AdamWConfig, Elementwise, SgdConfig};
     use firebrick_stabilize::Scheme;
     use firebrick_train::CheckpointConfig;
-
-    fn device() -> Device {
-        Device::flex().autodiff()
-    }
 
     fn adamw() -> Elementwise {
         AdamWConfig::new().build().expect("valid")
