@@ -4,6 +4,32 @@ use rayon::prelude::*;
 
 /// Rows that one task looks at.
 const PART: usize = 1 << 16;
+/// Rows of a block, whose codes are counted by themselves.
+pub(crate) const BLOCK: usize = 1 << 18;
+/// Codes below this are counted in one pass over the column.
+pub(crate) const SMALL: usize = 4096;
+
+/// Rows of each code in each block of the column; none where a code is not below [`SMALL`].
+fn blocks_of_codes(column: &[u32]) -> Option<Vec<Vec<u32>>> {
+    let count = |block: &[u32]| {
+        // Two tables, so that equal neighbours do not wait for one another.
+        let mut tables = [[0u32; SMALL]; 2];
+        let mut bits = 0;
+        let (pairs, last) = block.as_chunks::<2>();
+        for codes in pairs.iter().map(|pair| &pair[..]).chain([last]) {
+            for (table, &code) in tables.iter_mut().zip(codes) {
+                bits |= code;
+                let rows = &mut table[code as usize % SMALL];
+                *rows = rows.wrapping_add(1);
+            }
+        }
+        // No code is above all bits together.
+        let codes = bits as usize + 1;
+        let sum = |(one, two): (&u32, &u32)| one + two;
+        (codes <= SMALL).then(|| tables[0][..codes].iter().zip(&tables[1]).map(sum).collect())
+    };
+    column.par_chunks(BLOCK).map(count).collect()
+}
 
 /// Rows of each code up to `max`, the column in four parts at once where their tables are small against it.
 fn rows_of_codes(column: &[u32], max: usize) -> Vec<u32> {
@@ -39,6 +65,8 @@ pub(crate) struct Dense {
     /// Rows of each number.
     pub(crate) counts: Vec<usize>,
     lookup: Lookup,
+    /// Rows of each code in each block of [`BLOCK`] rows, where all codes are small.
+    pub(crate) blocks: Option<Vec<Vec<u32>>>,
 }
 
 #[derive(Debug)]
@@ -61,18 +89,27 @@ impl Dense {
     }
 
     fn build(column: &[u32], appearance: bool) -> Self {
+        if let Some(blocks) = blocks_of_codes(column) {
+            let codes = blocks.iter().map(Vec::len).max().unwrap_or(0);
+            let mut table = vec![0u32; codes];
+            for block in &blocks {
+                table.iter_mut().zip(block).for_each(|(sum, rows)| *sum += rows);
+            }
+            let dense = Self::with_table(column, table, appearance);
+            return Self { blocks: Some(blocks), ..dense };
+        }
         let max = column.par_chunks(PART).filter_map(|part| part.iter().max()).max();
         let max = max.copied().unwrap_or(0) as usize;
         // A table pays while it is not much larger than the column itself.
         if max <= column.len().saturating_mul(2).max(4096) {
-            Self::with_table(column, max, appearance)
+            Self::with_table(column, rows_of_codes(column, max), appearance)
         } else {
             Self::with_sort(column, appearance)
         }
     }
 
-    fn with_table(column: &[u32], max: usize, appearance: bool) -> Self {
-        let mut table = rows_of_codes(column, max);
+    /// From the rows of each code.
+    fn with_table(column: &[u32], mut table: Vec<u32>, appearance: bool) -> Self {
         if !appearance {
             let (mut codes, mut counts) = (Vec::new(), Vec::new());
             // The table counted first, and is now overwritten by the numbers.
@@ -83,10 +120,10 @@ impl Dense {
                     codes.push(code as u32);
                 }
             }
-            return Self { codes, counts, lookup: Lookup::Table(table) };
+            return Self { codes, counts, lookup: Lookup::Table(table), blocks: None };
         }
         let distinct = table.iter().filter(|&&rows| rows > 0).count();
-        let mut numbers = vec![u32::MAX; max + 1];
+        let mut numbers = vec![u32::MAX; table.len()];
         let mut codes = Vec::with_capacity(distinct);
         for &code in column {
             // Most often all have appeared soon.
@@ -100,7 +137,7 @@ impl Dense {
             }
         }
         let counts = codes.iter().map(|&code| table[code as usize] as usize).collect();
-        Self { codes, counts, lookup: Lookup::Table(numbers) }
+        Self { codes, counts, lookup: Lookup::Table(numbers), blocks: None }
     }
 
     fn with_sort(column: &[u32], appearance: bool) -> Self {
@@ -124,6 +161,7 @@ impl Dense {
             codes: runs.iter().map(|run| run.0).collect(),
             counts: runs.iter().map(|run| run.2).collect(),
             lookup: Lookup::Sorted(sorted),
+            blocks: None,
         }
     }
 
@@ -199,5 +237,20 @@ mod tests {
             assert_eq!(code.counts, [1, 2, 3]);
             assert_eq!(code.number(column[0]), 2);
         }
+    }
+
+    #[test]
+    fn blocks_hold_the_rows_of_each_code() {
+        let column: Vec<u32> = (0..BLOCK as u32 + 3).map(|row| row % 5 * 1000).collect();
+        let blocks = blocks_of_codes(&column).expect("all are small");
+        let of = |block: usize, code: usize| blocks[block].get(code).copied().unwrap_or(0);
+        assert_eq!((of(0, 0), of(0, 1000), of(0, 4000)), (52_429, 52_429, 52_428));
+        assert_eq!([0, 1000, 2000, 3000, 4000].map(|code| of(1, code)), [1, 1, 0, 0, 1]);
+        assert_eq!(of(0, 1) + of(1, 1), 0);
+        assert_eq!(
+            blocks_of_codes(&[0, SMALL as u32 - 1]).map(|blocks| blocks[0][SMALL - 1]),
+            Some(1)
+        );
+        assert_eq!(blocks_of_codes(&[0, SMALL as u32]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Stratified K-fold by a closed form: every fold has its share of every class.
 
-use crate::classes::Dense;
+use crate::classes::{BLOCK, Dense, SMALL};
 use crate::kfold::check_k;
 use crate::map::{Id, with_id};
 use crate::shuffle::{fill, fill_shuffled};
@@ -96,43 +96,45 @@ pub(crate) fn deal<I: Id>(
     gather(labels, classes, &scratch)
 }
 
-/// Rows that one task hands their ids.
-const BLOCK: usize = 1 << 18;
-
 /// Gives each row the next id of its class; `scratch` holds those of the first class, then of the second, and so on.
 fn gather<I: Id>(labels: &[u32], classes: &Dense, scratch: &[I]) -> Vec<I> {
-    let mut cursors = Vec::with_capacity(classes.len());
+    let mut starts = Vec::with_capacity(classes.len());
     let mut sum = 0;
     for count in &classes.counts {
-        cursors.push(sum);
+        starts.push(sum);
         sum += count;
     }
-    // Where each block begins in each class follows from the counts of the blocks before it. With many classes those
-    // tables would be larger than the column.
-    let block = if classes.len() <= 4096 { BLOCK } else { labels.len().max(1) };
-    let tables: Vec<Vec<u32>> = labels
-        .par_chunks(block)
-        .map(|block| {
-            let mut counts = vec![0u32; classes.len()];
-            block.iter().for_each(|&label| counts[classes.number(label)] += 1);
-            counts
-        })
-        .collect();
-    let starts: Vec<Vec<usize>> = tables
-        .iter()
-        .map(|counts| {
-            let starts = cursors.clone();
-            cursors.iter_mut().zip(counts).for_each(|(cursor, &count)| *cursor += count as usize);
-            starts
-        })
-        .collect();
-    let mut ids = scratch.to_vec();
-    let blocks = ids.par_chunks_mut(block).zip(labels.par_chunks(block)).zip(starts);
-    blocks.for_each(|((ids, labels), mut cursors)| {
+    let mut ids = vec![I::new(0); labels.len()];
+    let Some(blocks) = &classes.blocks else {
         for (id, &label) in ids.iter_mut().zip(labels) {
-            let cursor = &mut cursors[classes.number(label)];
+            let cursor = &mut starts[classes.number(label)];
             *id = scratch[*cursor];
             *cursor += 1;
+        }
+        return ids;
+    };
+    // Where each block begins in each class follows from the counts of the blocks before it. The cursors stand by code,
+    // in an array whose length the compiler knows.
+    let mut cursors = [0u32; SMALL];
+    classes
+        .codes
+        .iter()
+        .zip(starts)
+        .for_each(|(&code, start)| cursors[code as usize] = start as u32);
+    let cursors = blocks.iter().map(|counts| {
+        let of_block = cursors[..counts.len()].to_vec();
+        cursors.iter_mut().zip(counts).for_each(|(cursor, count)| *cursor += count);
+        of_block
+    });
+    let cursors: Vec<Vec<u32>> = cursors.collect();
+    let blocks = ids.par_chunks_mut(BLOCK).zip(labels.par_chunks(BLOCK)).zip(cursors);
+    blocks.for_each(|((ids, labels), of_block)| {
+        let mut cursors = [0u32; SMALL];
+        cursors[..of_block.len()].copy_from_slice(&of_block);
+        for (id, &label) in ids.iter_mut().zip(labels) {
+            let cursor = &mut cursors[label as usize % SMALL];
+            *id = scratch[*cursor as usize];
+            *cursor = cursor.wrapping_add(1);
         }
     });
     ids
@@ -190,5 +192,19 @@ mod tests {
         assert!(error.to_string().ends_with("5 folds: 5 (4 rows), 9 (2 rows)"), "{error}");
         let missing = StratifiedKFold::new(3).split(&Rows::new(6)).expect_err("no labels");
         assert!(missing.to_string().contains("Rows::with_labels"));
+    }
+
+    /// Small codes are counted and dealt block by block, large ones row by row.
+    #[test]
+    fn renamed_classes_give_the_same_folds_over_many_blocks() {
+        let n = 2 * BLOCK + 12_345;
+        let mut stream = Seed(3).stream("test");
+        let labels: Vec<u32> =
+            (0..n).map(|_| (stream.below(40) * stream.below(40)) as u32).collect();
+        let renamed: Vec<u32> = labels.iter().map(|label| label + SMALL as u32).collect();
+        for splitter in [StratifiedKFold::new(7), StratifiedKFold::new(7).with_shuffle(Seed(5))] {
+            let split = |labels| splitter.split(&Rows::new(n).with_labels(labels)).expect("splits");
+            assert_eq!(split(&labels[..]).ids, split(&renamed[..]).ids);
+        }
     }
 }
