@@ -25,6 +25,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// assert_eq!((train.len(), valid.get(0)?), (8, 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A sealed test part is no data set, whatever is in it:
+///
+/// ```compile_fail,E0277
+/// # use burn::data::dataset::{Dataset, InMemDataset};
+/// fn train_on(data: impl Dataset<i32>) {}
+/// fn leak(test: firebrick_split::Sealed<InMemDataset<i32>>) { train_on(test) }
+/// ```
 pub struct Subset<D> {
     data: Arc<D>,
     rows: Arc<[u32]>,

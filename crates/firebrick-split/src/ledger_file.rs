@@ -74,6 +74,10 @@ impl Held {
         let fresh = !path.exists();
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).open(path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            let reason = "it is no regular file, so that nothing would stay in it";
+            return Err(io(std::io::Error::new(ErrorKind::InvalidInput, reason)));
+        }
         file.lock().map_err(io)?;
         if fresh {
             sync_folder(path).map_err(io)?;

@@ -200,10 +200,61 @@ fn other_data_and_damage_are_named() {
 }
 
 #[test]
-fn folders_that_do_not_exist_are_an_error() {
+fn what_can_be_no_ledger_is_an_error() {
     let place = place();
-    let missing = Ledger::open(place.path.join("deeper"), hashes().fingerprint());
-    assert!(matches!(missing, Err(SplitError::Io { .. })), "{missing:?}");
+    let folder = place.path.parent().expect("a folder").to_owned();
+    let mut paths = vec![place.path.join("deeper"), folder];
+    if cfg!(target_os = "linux") {
+        // Devices are endless or keep nothing.
+        paths.extend(["/dev/full", "/dev/null", "/dev/zero"].map(PathBuf::from));
+    }
+    for path in paths {
+        let error = Ledger::open(&path, hashes().fingerprint()).expect_err("no ledger");
+        assert!(matches!(error, SplitError::Io { .. }), "{error:?}");
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn where_no_line_can_be_prepared_nothing_is_shown() {
+    let place = place();
+    let mut ledger = place.fresh();
+    let before = place.text();
+    // As in a folder that may be read only: the file beside the ledger cannot be made.
+    fs::create_dir(place.next()).expect("writable");
+    let mut looked = false;
+    let error = sealed(0, 8)
+        .open(&mut ledger, &model("a"), |_, _| {
+            looked = true;
+            Metrics::new()
+        })
+        .expect_err("no line can be written");
+    assert!(matches!(error, SplitError::Io { .. }) && !looked, "{error:?}");
+    assert!(ledger.reopen("a reason").is_err());
+    assert_eq!(place.text(), before);
+    fs::remove_dir(place.next()).expect("writable");
+    assert!(open(&mut ledger, sealed(0, 8), "a").is_ok());
+}
+
+#[test]
+fn a_clock_that_was_set_back_changes_nothing() {
+    use sha2::{Digest, Sha256};
+    let place = place();
+    open(&mut place.fresh(), sealed(0, 8), "a").expect("first opening");
+    // The last line once more, as a clock a hundred years ahead would have written it.
+    let text = place.text();
+    let start = text.trim_end().rfind('\n').expect("several lines") + 1;
+    let (body, _) = text[start..].split_once(",\"hash\":").expect("a hash");
+    let time = body.find("\"time\":\"2").expect("a time") + "\"time\":\"".len();
+    let body = format!("{}2126{}", &body[..time], &body[time + 4..]);
+    let hash = crate::hex::encode(&Sha256::digest(body.as_bytes()));
+    place.put(&format!("{}{body},\"hash\":\"{hash}\"}}\n", &text[..start]));
+    assert_eq!(place.fresh().openings().expect("whole").len(), 1);
+    // What is written now is earlier than the line before it, and continues it all the same.
+    assert!(open(&mut place.fresh(), sealed(0, 8), "a").expect("the same").repetition);
+    assert!(open(&mut place.fresh(), sealed(0, 8), "b").is_err());
+    let times: Vec<bool> = place.text().lines().map(|line| line.contains("\"2126-")).collect();
+    assert_eq!(times, [false, false, true, false]);
 }
 
 /// Cuts the file at many bytes, as a crash would, and looks at what is known afterwards.

@@ -91,6 +91,14 @@ impl Manifest {
         }
         Ok(())
     }
+
+    /// Checks that the data are still those that were split.
+    ///
+    /// # Errors
+    /// As [`FoldMap::verify`].
+    pub fn verify(&self, now: &Fingerprint) -> Result<(), SplitError> {
+        verify(self.fingerprint.as_ref(), now)
+    }
 }
 
 /// The certificate of splits that are no fold map: of windows of time, leave-outs, purged and predefined splits, the
@@ -363,6 +371,8 @@ mod tests {
             Ok(()) => None,
             Err(other) => panic!("{other}"),
         };
+        let other = of(&["a", "d", "c"]);
+        assert_eq!(folds.manifest().verify(&other), folds.verify(&other));
         assert_eq!(change(&["a", "b", "c"]), None);
         assert_eq!(change(&["a", "b"]), Some(DataChange::Count { recorded: 3, now: 2 }));
         assert_eq!(change(&["a", "b", "d"]), Some(DataChange::Content));

@@ -29,7 +29,7 @@ impl Problem {
 }
 
 fn problem() -> impl Strategy<Value = Problem> {
-    (2usize..200, 1u32..8, 1u32..60, 2usize..12, any::<u64>()).prop_flat_map(
+    (2usize..=500, 1u32..=8, 1u32..=100, 2usize..=12, any::<u64>()).prop_flat_map(
         |(n, classes, groups, k, seed)| {
             (vec(0..classes, n), vec(0..groups, n), vec(-50i64..50, n)).prop_map(
                 move |(labels, groups, mut times)| {
@@ -371,7 +371,7 @@ proptest! {
 
     /// P22, P23: several labels and continuous targets: exact sizes, one row of a sorted block in a fold.
     #[test]
-    fn multilabel_and_target(p in problem(), bits in vec(0u32..256, 200), target in vec(-1e3f64..1e3, 200)) {
+    fn multilabel_and_target(p in problem(), bits in vec(0u32..256, 500), target in vec(-1e3f64..1e3, 500)) {
         let n = p.n();
         prop_assume!(p.k <= n);
         let sets = LabelSets::from_rows((0..n).map(|row| (0..8).filter(|b| bits[row] >> b & 1 == 1).collect::<Vec<_>>())).expect("small");
@@ -416,6 +416,7 @@ proptest! {
             run(TargetKFold::new(k, Seed(seed)), &rows);
             run(PurgedKFold::new(k).with_embargo(a), &rows);
             run(LeavePOut::new(k), &rows);
+            let _ = (Halving::new(k, small, c).with_eta(small).rungs(), hyperband(small, k, c));
             run(LeavePGroupsOut::new(k), &rows);
             run(Bootstrap::new(k.min(50), Seed(seed)), &rows);
             run(CombinatorialPurged::new(k, small).with_purge(c).with_embargo(c), &rows);

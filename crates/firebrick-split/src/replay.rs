@@ -4,30 +4,106 @@ use crate::{
     GroupKFold, KFold, LeavePGroupsOut, LeavePOut, Predefined, Rows, SplitError, Splits, Splitter,
     StratifiedGroupKFold, StratifiedKFold, TimeSeries, encode,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
-/// One recorded problem with the folds that scikit-learn gave.
+/// One recorded problem with the folds that scikit-learn gave, or with its error.
 #[derive(Debug, Deserialize)]
 struct Case {
     kind: String,
-    n: usize,
-    #[serde(alias = "n_splits")]
-    k: Option<usize>,
-    #[serde(alias = "n_groups")]
-    p: Option<usize>,
+    #[serde(default, deserialize_with = "whole", alias = "n_samples")]
+    n: Option<u64>,
+    #[serde(default, deserialize_with = "whole", alias = "n_splits")]
+    k: Option<u64>,
+    #[serde(default, deserialize_with = "whole", alias = "n_groups")]
+    p: Option<u64>,
     #[serde(alias = "labels")]
     y: Option<Vec<Value>>,
     #[serde(alias = "groups")]
     g: Option<Vec<Value>>,
+    #[serde(default, deserialize_with = "whole")]
     gap: Option<u64>,
-    #[serde(alias = "max_train_size")]
+    #[serde(default, deserialize_with = "whole", alias = "max_train_size")]
     max_train: Option<u64>,
-    #[serde(alias = "test_size")]
+    #[serde(default, deserialize_with = "whole", alias = "test_size")]
     test: Option<u64>,
     /// Fold of each row for `predefined`, -1 for none.
-    test_fold: Option<Vec<i64>>,
-    folds: Vec<[Vec<u32>; 2]>,
+    test_fold: Option<Vec<Value>>,
+    shuffle: Option<bool>,
+    #[serde(default, deserialize_with = "folds")]
+    folds: Option<Vec<Lists>>,
+    /// What scikit-learn says where it refuses the problem.
+    error: Option<Value>,
+}
+
+/// The training and the test rows of a split.
+type Lists = [Vec<u32>; 2];
+
+/// A whole number from 0, also as a float: a table with a missing value makes 5.0 of 5.
+fn number(value: &Value) -> Option<u64> {
+    let float = || value.as_f64().filter(|number| number.fract() == 0.0);
+    value.as_u64().or_else(|| Some(float().filter(|n| (0.0..=2f64.powi(53)).contains(n))? as u64))
+}
+
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let value = Option::<Value>::deserialize(from)?;
+    let refused = |value| D::Error::custom(format!("{value} is no whole number from 0"));
+    value.map(|value| number(&value).ok_or_else(|| refused(value))).transpose()
+}
+
+/// `[[train, test], ..]` or `[{"train": .., "test": ..}, ..]`.
+fn folds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Lists>>, D::Error> {
+    let Some(list) = Option::<Vec<Value>>::deserialize(from)? else { return Ok(None) };
+    let row = |value: &Value| number(value).and_then(|row| u32::try_from(row).ok());
+    let part = |fold: &Value, place: usize, name: &str| -> Option<Vec<u32>> {
+        fold.get(place).or_else(|| fold.get(name))?.as_array()?.iter().map(row).collect()
+    };
+    let fold = |fold: &Value| {
+        let two = fold.as_array().is_none_or(|parts| parts.len() == 2);
+        Some([part(fold, 0, "train")?, part(fold, 1, "test")?]).filter(|_| two)
+    };
+    let lists = list.iter().enumerate().map(|(split, value)| {
+        fold(value)
+            .ok_or_else(|| D::Error::custom(format!("fold {split} is no pair of lists of rows")))
+    });
+    lists.collect::<Result<_, _>>().map(Some)
+}
+
+impl Case {
+    /// As many as were recorded, or as there are labels or groups.
+    fn rows(&self) -> Result<usize, SplitError> {
+        let columns = [self.y.as_ref(), self.g.as_ref()].into_iter().flatten().map(Vec::len);
+        let given = self.n.map(|n| n as usize);
+        let len = given.or_else(|| columns.chain(self.test_fold.as_ref().map(Vec::len)).next());
+        len.ok_or_else(|| bad("`n` is missing"))
+    }
+
+    fn k(&self) -> Result<usize, SplitError> {
+        self.k.map(|k| k as usize).ok_or_else(|| bad("`k` is missing"))
+    }
+
+    fn p(&self) -> Result<usize, SplitError> {
+        self.p.map(|p| p as usize).ok_or_else(|| bad("`p` is missing"))
+    }
+
+    /// The fold of each row: every number but -1 is one, in ascending order.
+    fn predefined(&self) -> Result<Vec<Option<u32>>, SplitError> {
+        let given = self.test_fold.as_ref().or(self.g.as_ref());
+        let given = given.ok_or_else(|| bad("`test_fold` is missing"))?;
+        let given = given.iter().map(Value::as_i64).collect::<Option<Vec<i64>>>();
+        let given =
+            given.ok_or_else(|| bad("`test_fold` holds something other than whole numbers"))?;
+        let mut kept: Vec<i64> = given.iter().copied().filter(|&fold| fold != -1).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let place = |fold: &i64| kept.binary_search(fold).ok().map(|fold| fold as u32);
+        Ok(given.iter().map(place).collect())
+    }
+
+    /// Whether scikit-learn refused the problem.
+    fn refused(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error != &Value::Bool(false))
+    }
 }
 
 /// What came of replaying recorded splits.
@@ -48,14 +124,16 @@ fn bad(reason: impl Into<String>) -> SplitError {
 /// Replays recorded splits: `{"splits": [case, ..]}`, a list of cases, or one case.
 ///
 /// A case is `{"kind", "n", "k", "y", "g", "gap", "max_train", "test", "p", "folds": [[[train], [test]], ..]}`,
-/// unshuffled, with what its kind needs; scikit-learn's own names (`n_splits`, `max_train_size`) serve too. Kinds: `kfold`,
-/// `stratified_kfold`, `group_kfold`, `stratified_group_kfold` (in compat mode, its empty folds included), `time_series`
-/// (`max_train` of 0 is no limit, as in scikit-learn), `leave_one_out`, `leave_p_out`, `leave_one_group_out`,
-/// `leave_p_groups_out`, `predefined` (with `test_fold`), or the names of scikit-learn's classes. Lists are compared exactly.
+/// unshuffled, with what its kind needs; scikit-learn's own names (`n_splits`, `max_train_size`) serve too, and other
+/// fields are not looked at. Kinds: `kfold`, `stratified_kfold`, `group_kfold`, `stratified_group_kfold` (in compat mode,
+/// its empty folds included), `time_series` (`max_train` of 0 is no limit, as in scikit-learn), `leave_one_out`,
+/// `leave_p_out`, `leave_one_group_out`, `leave_p_groups_out`, `predefined` (with `test_fold`, or as `g`), or the names of
+/// scikit-learn's classes. `y` and `g` are numbers, truth values or texts. Lists are compared exactly. A case with an
+/// `error` in place of its folds is equal when it is refused here too.
 ///
 /// # Errors
-/// [`SplitError::BadCase`] when a case is not of this form, [`SplitError::UnknownKind`] when its kind is none of these. A
-/// scheme that refuses a case is a difference.
+/// [`SplitError::BadCase`] when a case is not of this form or is shuffled, [`SplitError::UnknownKind`] when its kind is none
+/// of these. A scheme that refuses a case which scikit-learn splits is a difference.
 ///
 /// ```
 /// let case = serde_json::json!({"splits": [
@@ -74,21 +152,38 @@ pub fn replay(recorded: &Value) -> Result<ReplayReport, SplitError> {
         let case =
             Case::deserialize(value).map_err(|error| bad(format!("case {index}: {error}")))?;
         report.cases += 1;
-        let name = format!("case {index} ({}, n {})", case.kind, case.n);
-        match run(&case) {
+        let n = case.rows().map_or_else(|_| String::new(), |n| format!(", n {n}"));
+        let name = format!("case {index} ({}{n})", case.kind);
+        match compare(&case) {
             Err(SplitError::BadCase { reason }) => return Err(bad(format!("{name}: {reason}"))),
-            Err(error @ SplitError::UnknownKind { .. }) => return Err(error),
-            Err(error) => report.differences.push(format!("{name}: {error}")),
-            Ok(folds) => match difference(&folds, &case.folds) {
-                Some(text) => report.differences.push(format!("{name}: {text}")),
-                None => report.equal += 1,
-            },
+            Err(error) => return Err(error),
+            Ok(Some(text)) => report.differences.push(format!("{name}: {text}")),
+            Ok(None) => report.equal += 1,
         }
     }
     Ok(report)
 }
 
-fn difference(ours: &[[Vec<u32>; 2]], theirs: &[[Vec<u32>; 2]]) -> Option<String> {
+/// What differs from the record.
+fn compare(case: &Case) -> Result<Option<String>, SplitError> {
+    if case.shuffle == Some(true) {
+        return Err(bad(
+            "it is shuffled, and the shuffles of another generator cannot be compared",
+        ));
+    }
+    match (run(case), case.refused(), &case.folds) {
+        (Err(error @ (SplitError::BadCase { .. } | SplitError::UnknownKind { .. })), ..) => {
+            Err(error)
+        }
+        (Err(_), true, _) => Ok(None),
+        (Ok(_), true, _) => Ok(Some("it is split, where an error is recorded".into())),
+        (_, false, None) => Err(bad("`folds` is missing")),
+        (Err(error), false, Some(_)) => Ok(Some(error.to_string())),
+        (Ok(ours), false, Some(theirs)) => Ok(difference(&ours, theirs)),
+    }
+}
+
+fn difference(ours: &[Lists], theirs: &[Lists]) -> Option<String> {
     if ours.len() > theirs.len() {
         return Some(format!("more splits than the {} recorded", theirs.len()));
     }
@@ -109,43 +204,48 @@ fn difference(ours: &[[Vec<u32>; 2]], theirs: &[[Vec<u32>; 2]]) -> Option<String
 }
 
 /// Codes in the order in which NumPy sorts the values.
-fn codes(name: &str, column: Option<&Vec<Value>>) -> Result<Vec<u32>, SplitError> {
+fn codes(name: &'static str, column: Option<&Vec<Value>>) -> Result<Vec<u32>, SplitError> {
     let column = column.ok_or_else(|| bad(format!("`{name}` is missing")))?;
+    let flag = |value: &Value| value.as_bool().map(u8::from);
     // Beyond 2^53 neighbouring whole numbers are one float.
-    let whole =
-        |value: &Value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+    let whole = |value: &Value| {
+        let number = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+        number.or_else(|| flag(value).map(i128::from))
+    };
     if let Some(numbers) = column.iter().map(whole).collect::<Option<Vec<i128>>>() {
         return Ok(encode::sorted(numbers).codes);
     }
-    if let Some(numbers) = column.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>() {
-        return Ok(encode::floats("y or g", &numbers)?.codes);
+    let float = |value: &Value| value.as_f64().or_else(|| flag(value).map(f64::from));
+    if let Some(numbers) = column.iter().map(float).collect::<Option<Vec<f64>>>() {
+        return Ok(encode::floats(name, &numbers)?.codes);
     }
+    // Among texts NumPy writes the other values as texts.
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
-        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(if *flag { "True" } else { "False" }.to_owned()),
         _ => None,
     };
     let texts = column.iter().map(text).collect::<Option<Vec<String>>>();
-    let texts =
-        texts.ok_or_else(|| bad(format!("`{name}` holds neither numbers nor texts only")))?;
+    let texts = texts
+        .ok_or_else(|| bad(format!("`{name}` holds something other than numbers and texts")))?;
     Ok(encode::sorted(texts).codes)
 }
 
-fn run(case: &Case) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
-    let k = || case.k.ok_or_else(|| bad("`k` is missing"));
-    let p = || case.p.ok_or_else(|| bad("`p` is missing"));
+fn run(case: &Case) -> Result<Vec<Lists>, SplitError> {
+    let (k, p) = (|| case.k(), || case.p());
     let y = || codes("y", case.y.as_ref());
     let g = || codes("g", case.g.as_ref());
-    let rows = Rows::new(case.n);
     // `StratifiedKFold` and `stratified_kfold` are one name.
     let kind = case.kind.replace(['_', '-'], "").to_lowercase();
+    let rows = || case.rows().map(Rows::new);
     match kind.strip_suffix("split").unwrap_or(&kind) {
-        "kfold" => lists(case, &KFold::new(k()?), &rows),
-        "stratifiedkfold" => lists(case, &StratifiedKFold::new(k()?), &rows.with_labels(&y()?)),
-        "groupkfold" => lists(case, &GroupKFold::new(k()?), &rows.with_groups(&g()?)),
+        "kfold" => lists(case, &KFold::new(k()?), &rows()?),
+        "stratifiedkfold" => lists(case, &StratifiedKFold::new(k()?), &rows()?.with_labels(&y()?)),
+        "groupkfold" => lists(case, &GroupKFold::new(k()?), &rows()?.with_groups(&g()?)),
         "stratifiedgroupkfold" => {
             let scheme = StratifiedGroupKFold::new(k()?).with_sklearn_compat().with_empty_folds();
-            lists(case, &scheme, &rows.with_labels(&y()?).with_groups(&g()?))
+            lists(case, &scheme, &rows()?.with_labels(&y()?).with_groups(&g()?))
         }
         "timeseries" => {
             let mut scheme = TimeSeries::new(k()?).with_gap(case.gap.unwrap_or(0));
@@ -155,27 +255,20 @@ fn run(case: &Case) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
             if let Some(test) = case.test {
                 scheme = scheme.with_test(test);
             }
-            lists(case, &scheme, &rows)
+            lists(case, &scheme, &rows()?)
         }
-        "leaveoneout" => lists(case, &LeavePOut::one(), &rows),
-        "leavepout" => lists(case, &LeavePOut::new(p()?).with_cap(CAP), &rows),
-        "leaveonegroupout" => lists(case, &LeavePGroupsOut::one(), &rows.with_groups(&g()?)),
+        "leaveoneout" => lists(case, &LeavePOut::one(), &rows()?),
+        "leavepout" => lists(case, &LeavePOut::new(p()?).with_cap(CAP), &rows()?),
+        "leaveonegroupout" => lists(case, &LeavePGroupsOut::one(), &rows()?.with_groups(&g()?)),
         "leavepgroupsout" => {
-            lists(case, &LeavePGroupsOut::new(p()?).with_cap(CAP), &rows.with_groups(&g()?))
+            let scheme = LeavePGroupsOut::new(p()?).with_cap(CAP);
+            lists(case, &scheme, &rows()?.with_groups(&g()?))
         }
-        "predefined" => {
-            let given = case.test_fold.as_ref().ok_or_else(|| bad("`test_fold` is missing"))?;
-            // Every number but -1 is a fold, in ascending order.
-            let mut kept: Vec<i64> = given.iter().copied().filter(|&fold| fold != -1).collect();
-            kept.sort_unstable();
-            kept.dedup();
-            let folds = given.iter().map(|fold| kept.binary_search(fold).ok().map(|f| f as u32));
-            match lists(case, &Predefined::new(folds.collect()), &rows) {
-                // scikit-learn trains on nothing then.
-                Err(SplitError::OneFold { n, .. }) => Ok(vec![[vec![], (0..n as u32).collect()]]),
-                other => other,
-            }
-        }
+        "predefined" => match lists(case, &Predefined::new(case.predefined()?), &rows()?) {
+            // scikit-learn trains on nothing then.
+            Err(SplitError::OneFold { n, .. }) => Ok(vec![[vec![], (0..n as u32).collect()]]),
+            other => other,
+        },
         _ => Err(SplitError::UnknownKind { kind: case.kind.clone() }),
     }
 }
@@ -184,13 +277,10 @@ fn run(case: &Case) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
 const CAP: u128 = u32::MAX as u128;
 
 /// The splits, of which one more than were recorded is enough to tell that there are too many.
-fn lists(
-    case: &Case,
-    scheme: &impl Splitter,
-    rows: &Rows<'_>,
-) -> Result<Vec<[Vec<u32>; 2]>, SplitError> {
+fn lists(case: &Case, scheme: &impl Splitter, rows: &Rows<'_>) -> Result<Vec<Lists>, SplitError> {
     let splits = scheme.split(rows)?;
-    let listed = splits.iter().take(case.folds.len() + 1);
+    let recorded = case.folds.as_ref().map_or(0, Vec::len);
+    let listed = splits.iter().take(recorded + 1);
     Ok(listed.map(|split| [split.train.into_vec(), split.valid.into_vec()]).collect())
 }
 
@@ -205,7 +295,9 @@ mod tests {
         let recorded: Value = serde_json::from_str(text).expect("the golden file is JSON");
         let report = replay(&recorded).expect("the golden file has the form");
         assert!(report.differences.is_empty(), "{:#?}", report.differences);
-        assert!(report.cases >= 200 && report.equal == report.cases);
+        assert_eq!((report.cases, report.equal), (253, 253));
+        let cases = recorded["splits"].as_array().expect("a list");
+        assert_eq!(cases.iter().filter(|case| case.get("error").is_some()).count(), 23);
     }
 
     /// The columns of tests/references/split_large.py.
@@ -230,7 +322,7 @@ mod tests {
                 vec![serde_json::json!([[], []]); splits.expect("a count") as usize].into();
             let case = Case::deserialize(&*value).expect("the form");
             let folds = run(&case).expect("splits");
-            assert_eq!(folds.len(), case.folds.len(), "{}", case.kind);
+            assert_eq!(Some(folds.len()), case.folds.as_ref().map(Vec::len), "{}", case.kind);
             let mut digest = Sha256::new();
             for rows in folds.as_flattened() {
                 digest.update((rows.len() as u32).to_le_bytes());
@@ -271,6 +363,35 @@ mod tests {
     }
 
     #[test]
+    fn cases_are_read_however_they_are_written() {
+        let cases = serde_json::json!([
+            // Whole numbers as floats, absent and additional fields, lists by name.
+            {"kind": "KFold", "n": 4.0, "k": 2.0, "shuffle": false, "random_state": null, "y": null, "g": null, "p": null,
+             "folds": [{"train": [2, 3], "test": [0, 1]}, {"test": [2.0, 3.0], "train": [0, 1]}]},
+            {"kind": "time-series", "n": 5, "k": 2, "gap": null, "max_train": null, "test": 1.0, "note": "mine",
+             "folds": [[[0, 1, 2], [3]], [[0, 1, 2, 3], [4]]]},
+            // As many rows as labels; truth values among numbers are numbers.
+            {"kind": "stratified_kfold", "k": 2, "y": [true, 0, 1.0, false],
+             "folds": [[[2, 3], [0, 1]], [[0, 1], [2, 3]]]},
+            // Numbers among texts are texts: "10" before "9" before "a".
+            {"kind": "leave_one_group_out", "n": 3, "g": ["a", 9, 10],
+             "folds": [[[0, 1], [2]], [[0, 2], [1]], [[1, 2], [0]]]},
+            {"kind": "predefined", "n": 3, "g": [1, 0, -1], "folds": [[[0, 2], [1]], [[1, 2], [0]]]},
+            // What scikit-learn refuses is refused.
+            {"kind": "kfold", "n": 3, "k": 5, "folds": [], "error": "Cannot have number of splits n_splits=5"},
+            {"kind": "group_kfold", "n": 3, "k": 2, "g": [1, 1, 1], "folds": null, "error": true},
+        ]);
+        let report = replay(&cases).expect("the form");
+        assert_eq!((report.cases, report.equal), (7, 7), "{:?}", report.differences);
+        let wrong = serde_json::json!({"kind": "kfold", "n": 4, "k": 2, "error": "none here"});
+        let report = replay(&wrong).expect("the form");
+        assert_eq!(
+            report.differences,
+            ["case 0 (kfold, n 4): it is split, where an error is recorded"]
+        );
+    }
+
+    #[test]
     fn differences_and_bad_cases_are_named() {
         let replay_text = |text: &str| replay(&serde_json::from_str(text).expect("JSON"));
         let wrong = replay_text(r#"[{"kind":"kfold","n":2,"k":2,"folds":[[[1],[0]],[[1],[1]]]}]"#)
@@ -284,6 +405,14 @@ mod tests {
             r#"{"kind":"kfold","n":2,"folds":[]}"#,
             r#"{"kind":"kfold","n":-1,"k":2,"folds":[]}"#,
             r#"{"kind":"group_kfold","n":2,"k":2,"g":[null,1],"folds":[]}"#,
+            r#"{"kind":"kfold","n":2,"k":2}"#,
+            r#"{"kind":"kfold","n":2,"k":2,"shuffle":true,"folds":[]}"#,
+            r#"{"kind":"kfold","n":2.5,"k":2,"folds":[]}"#,
+            r#"{"kind":"kfold","k":2,"folds":[]}"#,
+            r#"{"kind":"kfold","n":2,"k":2,"folds":[[[0],[1],[]]]}"#,
+            r#"{"kind":"kfold","n":2,"k":2,"folds":[[[0],[-1]]]}"#,
+            r#"{"kind":"time_series","n":9,"k":2,"gap":-1,"folds":[]}"#,
+            r#"{"kind":"predefined","n":2,"test_fold":["a",1],"folds":[]}"#,
             "{}",
             "3",
         ] {

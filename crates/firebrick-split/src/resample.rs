@@ -182,6 +182,15 @@ fn keep(classes: &Dense, target: &Target, shares: &[f64]) -> Result<Vec<usize>, 
 /// assert_eq!(even.rows[2..], [16, 17]);
 /// # Ok::<(), firebrick_split::SplitError>(())
 /// ```
+///
+/// Rows to choose by keep their distribution:
+///
+/// ```compile_fail,E0308
+/// # use firebrick_split::*;
+/// # fn f(valid: Validation<Vec<f32>>, labels: &[u32], seed: firebrick_core::Seed) {
+/// let even = down_sample(&valid, labels, &Target::Uniform, seed);
+/// # }
+/// ```
 pub fn down_sample<D>(
     train: &Train<D>,
     labels: &[u32],

@@ -215,6 +215,27 @@ impl<M> Frozen<M> {
 /// ```compile_fail,E0616
 /// # fn f(test: firebrick_split::Sealed<Vec<f32>>) { let _ = test.data; }
 /// ```
+/// ```compile_fail,E0614
+/// # fn f(test: firebrick_split::Sealed<Vec<f32>>) { let _ = *test; }
+/// ```
+///
+/// Nor opened twice, or passed off as something to train on or to choose by:
+///
+/// ```compile_fail,E0382
+/// # use firebrick_split::*;
+/// # fn f(test: Sealed<Vec<f32>>, ledger: &mut Ledger, model: &Frozen<()>) {
+/// let first = test.open(ledger, model, |(), _| Metrics::new());
+/// let second = test.open(ledger, model, |(), _| Metrics::new());
+/// # }
+/// ```
+/// ```compile_fail,E0308
+/// # use firebrick_split::*;
+/// # fn f(test: Sealed<Vec<f32>>) { let _: Train<Vec<f32>> = test; }
+/// ```
+/// ```compile_fail,E0308
+/// # use firebrick_split::*;
+/// # fn f(test: Sealed<Vec<f32>>) { let _: Validation<Vec<f32>> = test; }
+/// ```
 #[allow(missing_debug_implementations, reason = "printing the test part would open it")]
 pub struct Sealed<D> {
     data: D,

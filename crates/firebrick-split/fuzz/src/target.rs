@@ -186,6 +186,8 @@ fn schemes(bytes: &mut Bytes<'_>) {
     let _ = down_sample(&train, &labels, &counts, seed);
     let _ = class_weights(&train, &labels, Weighting::EffectiveNumber { beta: bytes.float() });
     let _ = learning_curve(&train, &labels, &[k, a as usize], seed);
+    let halving = Halving::new(k, a as usize, b as usize).with_eta(n);
+    let _ = (halving.samples(&train, &labels, seed), hyperband(a as usize, b as usize, k));
 }
 
 /// Encodings, estimates and hold-outs that are asked again.
@@ -204,6 +206,7 @@ fn numbers(bytes: &mut Bytes<'_>) {
     let _ = BootstrapEstimate::new(columns.min(100), bytes.float(), losses, bytes.float());
     let _ = no_information_error(&codes, &codes[..n / 2]);
     let _ = corrected_probability(bytes.float(), bytes.float());
+    let _ = survivors(&floats, columns);
     let _ = combinations(bytes.number(), bytes.number());
     if let Ok(mut ladder) = Ladder::new(bytes.float()) {
         let _ = (ladder.submit(bytes.float()), ladder.submit(bytes.float()));
@@ -275,8 +278,10 @@ fn files(bytes: &mut Bytes<'_>, folder: &Path) {
             "group_kfold",
             "time_series",
             "leave_p_out",
-            "stratified_group_kfold"
-        ][usize::from(bytes.byte() % 6)],
+            "stratified_group_kfold",
+            "leave_p_groups_out",
+            "predefined"
+        ][usize::from(bytes.byte() % 8)],
         bytes.number() % 3000,
         bytes.number(),
         bytes.number(),

@@ -67,40 +67,86 @@ pub(super) fn times(audit: &Audit<'_>) -> Check {
     check.of(count, trained, verdict)
 }
 
-/// Labels of neighbouring rows agree more often than a random order would let them.
+/// What neighbouring rows have in common.
+struct Neighbours {
+    /// How many do, as a share of all pairs, or how much.
+    share: f64,
+    /// How many deviations above a random order that is.
+    excess: f64,
+    count: usize,
+    text: String,
+}
+
+/// Labels of neighbouring rows agree, or their targets go together, more often than a random order would let them.
 pub(super) fn order(audit: &Audit<'_>) -> Check {
     let name = "order dependence";
-    let Some(labels) = audit.rows.labels else {
-        return Check::skipped(name, "no labels were given");
-    };
-    let n = labels.len();
-    let classes = Dense::by_appearance(labels);
-    if classes.len() < 2 || n < 20 {
-        return Check::skipped(name, "it takes two classes and 20 rows");
+    if audit.rows.n < 20 {
+        return Check::skipped(name, "it takes 20 rows");
     }
-    let pairs = (n - 1) as f64;
-    let agreed = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
-    // Agreement of neighbours in a random permutation: mean sum n_c (n_c - 1) / (n (n - 1)), deviation near that of
-    // independent pairs.
-    let rows = n as f64;
-    let mean: f64 = classes.counts.iter().map(|&c| c as f64 * (c as f64 - 1.0)).sum::<f64>()
-        / (rows * (rows - 1.0));
-    let deviation = (mean * (1.0 - mean) / pairs).sqrt();
-    let excess = (agreed as f64 / pairs - mean) / deviation.max(f64::MIN_POSITIVE);
+    let found = match (audit.rows.labels, audit.rows.target) {
+        (Some(labels), _) => agreement(labels).ok_or("it takes two classes"),
+        (None, Some(target)) => correlation(target).ok_or("it takes two targets, all finite"),
+        (None, None) => Err("neither labels nor a target were given"),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(reason) => return Check::skipped(name, reason),
+    };
     let mut check = Check::new(name);
-    check.share = agreed as f64 / pairs;
-    if excess > 5.0 {
+    check.share = found.share;
+    if found.excess > 5.0 {
         check.verdict = Verdict::Warning;
-        check.count = agreed;
-        check.example(|| {
-            format!(
-                "{:.1} % of neighbouring rows agree in their label, {:.1} % would by chance: split by group or time",
-                100.0 * agreed as f64 / pairs,
-                100.0 * mean
-            )
-        });
+        check.count = found.count;
+        check.example(|| found.text);
     }
     check
+}
+
+/// How often neighbours have the same label.
+///
+/// The number of runs in a random order has mean `(n (n + 1) - s2) / n` and variance `(s2 (s2 + n (n + 1)) - 2 n s3 - n^3)
+/// / (n^2 (n - 1))`, where `s2` and `s3` add the squares and cubes of the classes' rows. A. Wald, J. Wolfowitz, "On a test
+/// whether two samples are from the same population", 1940; for several classes A. M. Mood, 1940.
+fn agreement(labels: &[u32]) -> Option<Neighbours> {
+    let classes = Dense::by_appearance(labels);
+    if classes.len() < 2 {
+        return None;
+    }
+    let (n, pairs) = (labels.len() as f64, labels.len() as f64 - 1.0);
+    let count = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    // In shares of n, so that little is lost.
+    let power = |e| classes.counts.iter().map(|&rows| (rows as f64 / n).powi(e)).sum::<f64>();
+    let (s2, s3) = (power(2), power(3));
+    let variance = n * (n * (s2 * s2 + s2 - 2.0 * s3) + s2 - 1.0) / pairs;
+    let chance = n * s2 - 1.0;
+    // Where agreements are rare their number is Poisson's, and a few say nothing.
+    let excess = (count as f64 - chance) / variance.max(1.0).sqrt();
+    let (share, chance) = (count as f64 / pairs, 100.0 * chance / pairs);
+    let text = format!(
+        "{:.1} % of neighbouring rows agree in their label, {chance:.1} % would by chance: split by group or time",
+        100.0 * share
+    );
+    Some(Neighbours { share, excess, count, text })
+}
+
+#[cfg(test)]
+pub(super) fn excess(labels: &[u32]) -> Option<f64> {
+    agreement(labels).map(|found| found.excess)
+}
+
+/// How much the targets of neighbours correlate: in a random order by `-1/n`, with a deviation of `1 / sqrt(n)`.
+fn correlation(target: &[f64]) -> Option<Neighbours> {
+    let n = target.len() as f64;
+    let mean = target.iter().sum::<f64>() / n;
+    let variance: f64 = target.iter().map(|value| (value - mean).powi(2)).sum();
+    let shared: f64 = target.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
+    let share = shared / variance;
+    let text = format!(
+        "the targets of neighbouring rows correlate by {share:.3}, by chance by 0.000 with a deviation of {:.3}: split by group or time",
+        1.0 / n.sqrt()
+    );
+    let excess = share * n.sqrt();
+    share.is_finite().then_some(Neighbours { share, excess, count: target.len() - 1, text })
 }
 
 pub(super) fn new_labels(audit: &Audit<'_>) -> Check {

@@ -3,6 +3,7 @@
 //! After S. Kapoor, A. Narayanan, "Leakage and the reproducibility crisis in machine-learning-based science",
 //! Patterns 2023: duplicates across parts (1.4), illegitimate features (2), time (3.1), groups (3.2), sampling (3.3).
 
+mod adversarial;
 mod columns;
 mod duplicates;
 mod model;
@@ -371,7 +372,7 @@ impl<'a> Audit<'a> {
             &|_| vec![columns::groups(self), columns::times(self)],
             &|_| vec![columns::order(self), columns::new_labels(self)],
             &|_| vec![model::single_feature(self)],
-            &|_| vec![model::adversarial(self)],
+            &|_| vec![adversarial::adversarial(self)],
         ];
         for step in steps {
             let start = Instant::now();

@@ -307,8 +307,64 @@ fn columns_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn the_area_under_the_curve_counts_ties_half() {
-    assert_eq!(model::auc(&[(0.0, false), (1.0, true)]), 1.0);
-    assert_eq!(model::auc(&[(0.5, false), (0.5, true), (0.5, true)]), 0.5);
-    assert_eq!(model::auc(&[(0.1, true), (0.2, false), (0.3, true), (0.3, false)]), 0.375);
+fn a_feature_that_is_the_continuous_target_is_found() {
+    let (n, columns) = (600, 5);
+    let mut values = noise(n, columns, 6);
+    let roles = roles(n, 6);
+    let target: Vec<f64> = noise(n, 1, 7).into_iter().map(f64::from).collect();
+    let of = |values: &[f32]| {
+        let rows = Rows::new(n).with_target(&target);
+        let audit = Audit::of_roles(&roles).with_features(values, columns).with_rows(&rows);
+        audit.run().expect("runs")
+    };
+    assert_eq!(of(&values).verdict(), Verdict::Clean, "{}", of(&values));
+    // The target in another unit with some noise.
+    for row in 0..n {
+        let noise = 0.05 * values[row * columns + 1];
+        values[row * columns + 1] = 7.0 - 2.0 * target[row] as f32 + noise;
+    }
+    let report = of(&values);
+    assert_eq!(verdict(&report, "single feature"), (Verdict::Warning, 1), "{report}");
+    let check = report.check("single feature").expect("exists");
+    assert!(check.examples[0].starts_with("column 1 alone removes 9"), "{check:?}");
+    let missing = vec![f64::NAN; n];
+    let rows = Rows::new(n).with_target(&missing);
+    let audit = Audit::of_roles(&roles).with_features(&values, columns).with_rows(&rows);
+    let report = audit.run().expect("runs");
+    assert_eq!(verdict(&report, "single feature"), (Verdict::Clean, 0));
+    assert_eq!(verdict(&report, "order dependence").0, Verdict::Skipped);
+}
+
+#[test]
+fn the_order_of_rows_is_judged_by_its_own_deviation() {
+    let n = 400;
+    let folds = KFold::new(4).split(&Rows::new(n)).expect("splits");
+    let order = |rows: &Rows<'_>| {
+        let report = Audit::of_fold(&folds, 0).with_rows(rows).run().expect("runs");
+        report.check("order dependence").cloned().expect("exists")
+    };
+    // One class in ten, in runs of four: twice as far from chance as for independent pairs.
+    let few: Vec<u32> = (0..n as u32).map(|row| u32::from(row % 40 < 4)).collect();
+    assert_eq!(order(&Rows::new(n).with_labels(&few)).verdict, Verdict::Warning);
+    // Nearly as many classes as rows: one agreement is no news, however unlikely.
+    let many: Vec<u32> = (0..n as u32).map(|row| row.saturating_sub(1)).collect();
+    assert_eq!(order(&Rows::new(n).with_labels(&many)).verdict, Verdict::Clean);
+    let rising: Vec<f64> = (0..n).map(|row| (row as f64 / 8.0).sin()).collect();
+    let check = order(&Rows::new(n).with_target(&rising));
+    assert!(check.verdict == Verdict::Warning && check.examples[0].contains("by 0.9"), "{check:?}");
+    let mut stream = Seed(3).stream("order");
+    let random: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
+    assert_eq!(order(&Rows::new(n).with_target(&random)).verdict, Verdict::Clean);
+    // In a random order the excess has deviation 1, for even and for skewed classes; 300 orders, five standard errors.
+    for rare in [2, 10] {
+        let mut labels: Vec<u32> = (0..n as u32).map(|row| u32::from(row % rare == 0)).collect();
+        let squares: f64 = (0..300)
+            .map(|_| {
+                stream.shuffle(&mut labels);
+                columns::excess(&labels).expect("two classes").powi(2)
+            })
+            .sum();
+        let spread = (squares / 300.0).sqrt();
+        assert!((spread - 1.0).abs() < 5.0 / 600f64.sqrt(), "{rare}: {spread}");
+    }
 }

@@ -177,6 +177,100 @@ fn what_cannot_be_split_is_one_line_and_exit_code_2() {
     assert!(text(&split(&["--help"])).contains("usage: split --csv FILE"));
 }
 
+/// Files as they come from other programs and other people.
+#[test]
+fn files_that_are_hardly_csv_are_read_or_named() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (file, out) = (folder.path().join("odd.csv"), folder.path().join("out"));
+    let (csv, to) = (file.to_str().expect("a name"), out.to_str().expect("a name"));
+    let run = |content: &[u8], words: &[&str]| {
+        std::fs::write(&file, content).expect("writable");
+        split(&[&["--csv", csv, "--out", to], words].concat())
+    };
+    // A byte order mark, all line ends, quoted names and cells, gaps, an empty line at the end.
+    let rows = |end: &str| -> String {
+        let row = |row: usize| {
+            let gap = if row.is_multiple_of(9) { String::new() } else { format!("{}.5", row / 2) };
+            format!("{gap},\"say \"\"{}\"\", he said\",\"{}\"{end}", row % 5, ["a", "b"][row % 2])
+        };
+        format!("\u{feff}size,note,\"my kind\"{end}{}{end}", (0..40).map(row).collect::<String>())
+    };
+    let mut seen = BTreeSet::new();
+    for end in ["\n", "\r\n", "\r"] {
+        let printed = text(&run(rows(end).as_bytes(), &["--label", "my kind", "--seed", "1"]));
+        assert!(printed.starts_with("40 rows, 3 columns"), "{end:?}: {printed}");
+        seen.insert(hold_out(&out));
+    }
+    assert_eq!(seen.len(), 1, "line ends change no split");
+    // One class, and labels that are fractions of few values.
+    let one: String = (0..20).map(|row| format!("{row},same\n")).collect();
+    assert!(
+        text(&run(format!("x,y\n{one}").as_bytes(), &["--label", "y"])).contains("same 100.0 %")
+    );
+    let halves: String =
+        (0..40).map(|row| format!("{row},{}\n", f64::from(row % 4) / 2.0)).collect();
+    assert!(
+        text(&run(format!("x,y\n{halves}").as_bytes(), &["--label", "y"])).contains("0.5 25.0 %")
+    );
+    let cases: &[(&[u8], &[&str], &str)] = &[
+        (b"", &[], "the file is empty"),
+        (b"\n\n", &[], "the file is empty"),
+        (b"\xef\xbb\xbf", &[], "the file is empty"),
+        (b"x,y\n", &[], "there is a header, but no row"),
+        (b"x,y\n1,2\n1,2,3\n", &[], "line 3 has 3 cells, the first has 2"),
+        (b"x,y\n1,\"2\n1,2\n", &[], "the quoted cell that begins on line 2 has no end"),
+        (b"x,y\n1,\xff\n", &[], "is not UTF-8 text: see line 2"),
+        (b"\xff\xfex\0,\0y\0", &[], "is not UTF-8 text: see line 1"),
+        (b"\x1f\x8b\x08\0", &[], "cannot read"),
+        (b"x,y,y\n1,2,3\n", &["--label", "y"], "2 columns are called \"y\""),
+        (b"x;y\n1;2\n", &["--label", "y"], "cells must be separated by commas"),
+        (
+            b"x,y\n1,0.25\n2,0.5\n3,0.75\n4,1.5\n",
+            &["--label", "y", "--validation", "0"],
+            "class 0 is \"0.25\"",
+        ),
+        (b"x,t\n1,1.5\n2,2.5\n", &["--time", "t"], "neither a whole number nor a date: \"1.5\""),
+        (b"x,t\n1,99999999999999999999\n", &["--time", "t"], "neither a whole number nor a date"),
+        (b"x,y\n1,2\n", &["--label", "y", "--label", "x"], "--label is given twice"),
+    ];
+    for (content, words, part) in cases {
+        let output = run(content, words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{part}: {error}");
+        assert!(error.starts_with("error: ") && error.contains(part), "{part}: {error}");
+    }
+}
+
+/// All lists of a hold-out.
+fn hold_out(folder: &Path) -> Vec<Vec<u32>> {
+    ["train", "validation", "test"].map(|part| rows(folder, part)).to_vec()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = folder.path().join("rows.csv");
+    let cells: String = (0..40).map(|row| format!("{row}.5,{}\n", row % 2)).collect();
+    std::fs::write(&file, format!("x,y\n{cells}")).expect("writable");
+    let (csv, out) = (file.to_str().expect("a name"), folder.path().join("out"));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
+    let printed = Command::new(env!("CARGO_BIN_EXE_split"))
+        .args(["--csv", csv, "--out", out.to_str().expect("a name")])
+        .stdout(full)
+        .output()
+        .expect("runs");
+    assert_eq!(printed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&printed.stderr).contains("cannot print the result"));
+    // A file where the folder should be, and a folder that nobody can make.
+    for place in [csv, "/proc/no-such-folder"] {
+        let output = split(&["--csv", csv, "--out", place]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(&format!("cannot write {place}")), "{error}");
+    }
+}
+
 #[test]
 fn a_given_split_may_leave_rows_out() {
     let folder = tempfile::tempdir().expect("temporary folder");

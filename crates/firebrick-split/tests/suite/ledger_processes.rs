@@ -110,6 +110,21 @@ fn child() {
                 say(&format!("{round}"));
             }
         }
+        "work until nothing can be written" => {
+            for round in 0u32.. {
+                let looked = std::cell::Cell::new(false);
+                let result = ledger(&path).and_then(|mut ledger| {
+                    ledger.reopen(format!("round {round}"))?;
+                    open(&mut ledger, &format!("{round}"), round.into(), || looked.set(true))
+                });
+                match result {
+                    Ok(_) => say(&format!("{round}")),
+                    Err(SplitError::Io { .. }) if looked.get() => return say("failed afterwards"),
+                    Err(SplitError::Io { .. }) => return say("failed before"),
+                    Err(error) => return say(&format!("another error: {error}")),
+                }
+            }
+        }
         other => panic!("unknown part {other}"),
     }
 }
@@ -120,7 +135,11 @@ struct Running {
 }
 
 fn start(part: &str, model: &str, path: &Path) -> Running {
-    let mut child = Command::new(std::env::current_exe().expect("this binary"))
+    run(Command::new(std::env::current_exe().expect("this binary")), part, model, path)
+}
+
+fn run(mut command: Command, part: &str, model: &str, path: &Path) -> Running {
+    let mut child = command
         .args(["ledger_processes::child", "--exact", "--nocapture", "--test-threads", "1"])
         .env(PART, part)
         .env(MODEL, model)
@@ -263,5 +282,39 @@ fn kills_at_any_moment_lose_nothing_that_was_reported() {
         let again = open(&mut ledger, &last.to_string(), last as f64, || ()).expect("the last one");
         assert_eq!(again.repetition, openings[last].metrics.is_some());
         assert!(open(&mut ledger, "new", 0.0, || ()).is_err());
+    }
+}
+
+/// The shell lets no file grow beyond so many blocks of 512 bytes, so that lines are cut where it ends, as on a full disk.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_cuts_no_line_that_counts() {
+    for blocks in 1..=9 {
+        let place = place();
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f $0; exec \"$@\"", &blocks.to_string()]);
+        command.arg(std::env::current_exe().expect("this binary"));
+        let mut child = run(command, "work until nothing can be written", "", &place.path);
+        let mut said: Vec<String> = std::iter::from_fn(|| child.says()).collect();
+        assert!(child.child.wait().expect("it ended").success());
+        let looked = match said.pop().as_deref() {
+            Some("failed afterwards") => true,
+            Some("failed before") => false,
+            other => panic!("{blocks} blocks: {other:?}"),
+        };
+        // With room again: every reported opening with its result, and the last one if rows were seen.
+        let mut ledger = ledger(&place.path).expect("mended");
+        let openings = ledger.openings().expect("whole");
+        assert_eq!(openings.len(), said.len() + usize::from(looked), "{blocks} blocks");
+        for (round, opening) in openings.iter().enumerate() {
+            assert_eq!(opening.metrics.is_some(), round < said.len(), "{blocks} blocks");
+        }
+        if let Some(last) = openings.len().checked_sub(1) {
+            let again = open(&mut ledger, &last.to_string(), last as f64, || ()).expect("the same");
+            assert_eq!(again.repetition, !looked, "{blocks} blocks");
+            assert!(open(&mut ledger, "new", 0.0, || ()).is_err());
+        } else {
+            assert!(open(&mut ledger, "new", 0.0, || ()).is_ok());
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::table::Header;
 use firebrick_core::Seed;
 use firebrick_split::Rare;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
@@ -14,7 +15,7 @@ usage: split --csv FILE [options]
   --header WHICH     whether the first line is a header: yes, no, auto (auto)
   --label COLUMN     classes; splits are stratified by them
   --group COLUMN     rows of one group stay together
-  --time COLUMN      integers or dates (2026-01-31, 2026-01-31T23:59:59)
+  --time COLUMN      integers or dates (2026-01-31, 2026-01-31T23:59:59, also +02:00)
   --part COLUMN      a split that exists: train, validation and test, or the fold of each row; it is audited as it is
   --scheme NAME      hold_out (default), time_series (default with --time), k_fold, stratified_k_fold,
                      group_k_fold, stratified_group_k_fold, leave_one_group_out; also as scikit-learn writes them
@@ -27,6 +28,7 @@ usage: split --csv FILE [options]
   --out FOLDER       where the lists go (split-output); those of a former run are removed
 
 COLUMN is a name from the header or a number from 0; -1 is the last.
+Exit code 0: the lists are written, whatever the audit found; 2: they are not, for the reason that is printed.
 ";
 
 /// A scheme of the command.
@@ -108,11 +110,15 @@ impl Arguments {
             out: "split-output".into(),
         };
         let mut words = words.iter();
+        let mut given = HashSet::new();
         while let Some(word) = words.next() {
             let (flag, inline) = match word.split_once('=') {
                 Some((flag, value)) => (flag, Some(value.to_owned())),
                 None => (word.as_str(), None),
             };
+            if !given.insert(flag) {
+                return Err(format!("{flag} is given twice"));
+            }
             let mut value = || {
                 inline
                     .clone()
@@ -207,8 +213,11 @@ impl Arguments {
         self.test.as_deref().unwrap_or("0.2")
     }
 
-    pub(crate) fn validation(&self) -> &str {
-        self.validation.as_deref().unwrap_or("0.15")
+    /// None where it is 0, however that is written.
+    pub(crate) fn validation(&self) -> Option<&str> {
+        let size = self.validation.as_deref().unwrap_or("0.15");
+        let number = size.trim().trim_end_matches('%').parse::<f64>();
+        (number != Ok(0.0)).then_some(size)
     }
 
     pub(crate) fn gap(&self) -> u64 {
@@ -280,8 +289,14 @@ mod tests {
         let usual = parse("--csv f").expect("nothing else is needed");
         assert_eq!(
             (usual.k(), usual.gap(), usual.test(), usual.validation()),
-            (5, 0, "0.2", "0.15")
+            (5, 0, "0.2", Some("0.15"))
         );
+        for none in ["0", "0.0", "0%"] {
+            let words = format!("--csv f --validation {none}");
+            assert_eq!(parse(&words).expect("none is fine").validation(), None);
+        }
+        let twice = parse("--csv f --label a --label=b").expect_err("which of them?");
+        assert_eq!(twice, "--label is given twice");
         assert_eq!(usual.scheme(), Scheme::HoldOut);
         assert!(parse("--csv f --header maybe").is_err());
     }

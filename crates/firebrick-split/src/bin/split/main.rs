@@ -12,7 +12,7 @@ use firebrick_split::{RowHashes, Rows, Warning, encode};
 use report::{describe, named, names, shares};
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use table::Table;
 
@@ -32,11 +32,14 @@ fn main() -> ExitCode {
         return if words.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
     match Arguments::parse(&words).map_err(Into::into).and_then(|arguments| run(&arguments)) {
-        // A reader that closed the pipe is no failure.
-        Ok(text) => {
-            let _ = out.write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // A reader that closed the pipe is no failure.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                eprintln!("error: cannot print the result: {error}");
+                ExitCode::from(2)
+            }
+            _ => ExitCode::SUCCESS,
+        },
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)

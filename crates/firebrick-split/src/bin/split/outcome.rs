@@ -134,8 +134,8 @@ pub(crate) fn split(
     match arguments.scheme() {
         Scheme::HoldOut => {
             let mut scheme = HoldOut::new(arguments.test()).with_shuffle(seed);
-            if arguments.validation() != "0" {
-                scheme = scheme.with_validation(arguments.validation());
+            if let Some(size) = arguments.validation() {
+                scheme = scheme.with_validation(size);
             }
             if rows.labels.is_some() {
                 scheme = scheme.with_stratified();

@@ -35,8 +35,11 @@ impl Table {
                 .map_err(failed)?;
             bytes = text;
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+            format!("{} is not UTF-8 text: see line {line}", path.display())
+        })?;
         Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text), header, wanted)
             .map_err(|e| format!("{}: {e}", path.display()))
     }
@@ -66,8 +69,16 @@ impl Table {
 
     /// The place of a column, by name or number.
     pub(crate) fn column(&self, name: &str) -> Result<usize, String> {
-        if let Some(place) = self.header.iter().position(|header| header.trim() == name) {
-            return Ok(place);
+        let called = |place: &usize| self.header[*place].trim() == name;
+        match (0..self.header.len()).filter(called).collect::<Vec<usize>>()[..] {
+            [] => {}
+            [place] => return Ok(place),
+            ref places => {
+                return Err(format!(
+                    "{} columns are called {name:?}; give the number of one: {places:?}",
+                    places.len()
+                ));
+            }
         }
         let width = self.header.len();
         let number = name.parse::<i64>().ok().map(|n| if n < 0 { n + width as i64 } else { n });
@@ -75,7 +86,9 @@ impl Table {
             Some(place) if place < width => Ok(place),
             _ => {
                 let known: Vec<&str> = self.header.iter().map(String::as_str).take(20).collect();
-                Err(format!("no column {name:?}; there are {width}: {}", known.join(", ")))
+                let other = width == 1 && known.iter().any(|name| name.contains([';', '\t', '|']));
+                let hint = if other { "; cells must be separated by commas" } else { "" };
+                Err(format!("no column {name:?}; there are {width}: {}{hint}", known.join(", ")))
             }
         }
     }
@@ -116,7 +129,9 @@ impl Table {
         let cells = |column: usize| self.rows.iter().map(move |row| row[column].trim());
         let mut content = Content::default();
         for column in (0..self.header.len()).filter(|column| !used.contains(column)) {
-            let numeric = cells(column).all(is_number);
+            // Cells without a value are no reason to take measurements for texts.
+            let numeric = cells(column).all(|cell| is_number(cell) || is_missing(cell))
+                && !cells(column).all(is_missing);
             // What numbers or names each row would hide every duplicate; measured values may all differ.
             let measured = numeric && cells(column).any(|cell| cell.contains(['.', 'e', 'E']));
             let mut seen = HashSet::new();
@@ -132,7 +147,8 @@ impl Table {
             }
         }
         for row in &self.rows {
-            content.values.extend(content.numeric.iter().filter_map(|&c| number(&row[c])));
+            let number = |&column: &usize| number(&row[column]).unwrap_or(f32::NAN);
+            content.values.extend(content.numeric.iter().map(number));
             if !content.textual.is_empty() {
                 let cells: Vec<&str> = content.textual.iter().map(|&c| row[c].as_str()).collect();
                 content.texts.push(cells.join("\u{1f}"));
@@ -170,6 +186,8 @@ fn is_kept<'a>(cells: impl Iterator<Item = &'a str>) -> bool {
         if let Ok(whole) = cell.parse::<i128>() {
             narrow.insert((whole as f32).to_bits());
             wide.insert(whole);
+        } else if !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit()) {
+            return false;
         }
     }
     wide.len() == narrow.len()
@@ -224,7 +242,8 @@ fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
                 was_quoted = false;
             }
             '\r' if !quoted && chars.peek() == Some(&'\n') => {}
-            '\n' if !quoted => {
+            // A carriage return alone ends a line too, as it did on old machines.
+            '\n' | '\r' if !quoted => {
                 finish(&mut row, &mut cell, begin, was_quoted);
                 line += 1;
                 (begin, was_quoted) = (line, false);
@@ -242,6 +261,22 @@ fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
     Ok(rows)
 }
 
+/// Hours and minutes east of Greenwich, `+02:00`, `-0530` or `+02`, in seconds.
+fn offset(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('+') {
+        Some(digits) => (1, digits),
+        None => (-1, text.strip_prefix('-')?),
+    };
+    let digits = digits.replace(':', "");
+    if !matches!(digits.len(), 2 | 4) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: i64 = digits.parse().ok()?;
+    let (hours, minutes) =
+        if digits.len() == 4 { (number / 100, number % 100) } else { (number, 0) };
+    (hours < 24 && minutes < 60).then_some(sign * (3600 * hours + 60 * minutes))
+}
+
 /// A whole number, or a date (and time of day) as seconds since 1970.
 fn time(cell: &str) -> Option<i64> {
     if let Ok(number) = cell.parse() {
@@ -250,6 +285,10 @@ fn time(cell: &str) -> Option<i64> {
     let (date, clock) = match cell.split_once(['T', ' ']) {
         Some((date, clock)) => (date, clock.trim_end_matches('Z')),
         None => (cell, "00:00:00"),
+    };
+    let (clock, east) = match clock.find(['+', '-']) {
+        Some(at) => (clock[..at].trim_end(), offset(&clock[at..])?),
+        None => (clock, 0),
     };
     let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
     let (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) =
@@ -279,7 +318,7 @@ fn time(cell: &str) -> Option<i64> {
     let days =
         365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
             - 1;
-    Some((days - 719_468) * 86_400 + seconds)
+    Some((days - 719_468) * 86_400 + seconds - east)
 }
 
 #[cfg(test)]
@@ -342,11 +381,36 @@ mod tests {
     }
 
     #[test]
+    fn measurements_with_gaps_stay_numbers() {
+        let table = parse("a,b,c\n0.5,,x\nNA,NaN,\n1.5,NA,y\n0.5,,x\n").expect("parses");
+        let content = table.content(&[]);
+        // A column without any value is no column of numbers.
+        assert_eq!((content.numeric, content.textual), (vec![0], vec![1, 2]));
+        assert_eq!((content.values[0], content.values[2]), (0.5, 1.5));
+        assert!(content.values[1].is_nan());
+        // Numbers that no type holds are told apart as texts.
+        let (a, b) = ("1".repeat(60), "1".repeat(59) + "2");
+        let table = parse(&format!("id,n\n{a},1\n{b},1\n{a},2\n")).expect("parses");
+        assert_eq!(table.content(&[]).wide, [0]);
+    }
+
+    #[test]
+    fn a_name_that_two_columns_have_is_refused() {
+        let table = parse("x,kind,kind\n1,u,v\n").expect("parses");
+        let error = table.column("kind").expect_err("two");
+        assert_eq!(error, "2 columns are called \"kind\"; give the number of one: [1, 2]");
+        assert_eq!(table.column("2"), Ok(2));
+        let table = parse("x;kind\n1;u\n").expect("parses");
+        assert!(table.column("kind").expect_err("one column").ends_with("separated by commas"));
+    }
+
+    #[test]
     fn quotes_and_line_ends_are_understood() {
         let table = parse("a,b\r\n\"x, \"\"y\"\"\",1\n\n\"two\nlines\",\"\"\n").expect("parses");
         assert_eq!(table.header, ["a", "b"]);
         assert_eq!(table.rows, [["x, \"y\"", "1"], ["two\nlines", ""]]);
         assert_eq!(parse("1,2\n3,4").expect("no header").rows.len(), 2);
+        assert_eq!(parse("a,b\r1,2\r3,\"4\r5\"\r").expect("old").rows, [["1", "2"], ["3", "4\r5"]]);
         for (text, part) in
             [("", "empty"), ("a,b\n", "no row"), ("1,2\n3\n", "line 2 has 1"), ("\"a", "no end")]
         {
@@ -395,7 +459,20 @@ mod tests {
         assert_eq!(time("1970-01-02"), Some(86_400));
         assert_eq!(time("2000-02-29T12:34:56Z"), Some(951_827_696));
         assert_eq!(time("1969-12-31 23:59"), Some(-60));
-        for bad in ["", "2001-02-29", "2001-13-01", "2001-01-01T25:00", "soon", "1.5", "2001-01"] {
+        for noon in ["12:00:00Z", "14:00+02:00", "06:30:00.5-0530", "13:00:00+01"] {
+            assert_eq!(time(&format!("1970-01-02T{noon}")), Some(129_600), "{noon}");
+        }
+        for bad in [
+            "",
+            "2001-02-29",
+            "2001-13-01",
+            "2001-01-01T25:00",
+            "2001-01-01T12:00+2",
+            "2001-01-01T12:00+02:60",
+            "soon",
+            "1.5",
+            "2001-01",
+        ] {
             assert_eq!(time(bad), None, "{bad}");
         }
     }
