@@ -1,19 +1,23 @@
-"""Records random cases over the keywords of torch.optim and of pytorch_optimizer, in f64, for `cargo xtask replay`.
+"""Records random cases over the keywords of torch.optim, of pytorch_optimizer, of timm and of the models in
+`optim_models.py`, in f64, for `cargo xtask replay`.
 
     python optim_random.py > optim_random.json
 
-Pinned: torch 2.15.0, pytorch_optimizer 4.1.0, numpy 2.4.6. A keyword is given with probability 0.6, with one of its
+Pinned: torch 2.15.0, pytorch_optimizer 4.1.0, timm 1.0.31, numpy 2.4.6. A keyword is given with probability 0.6, with one of its
 values; starting values and gradients are exact in f32; a quarter of the cases have gradients half of which are 0.
-Left out is where pytorch_optimizer departs from the paper or the authors' code: ADOPT's clamp grows one step early, Adan
-that maximizes compares a gradient with the negated last one, MARS adds epsilon before the correction, RAdam is not
-torch's, Shampoo's momentum is fed with preconditioned gradients; and coupled decay where the authors have none.
+Left out is where pytorch_optimizer departs from the paper or the authors' code: Adan that maximizes compares the first
+gradient with its negative, MARS adds epsilon before the correction, RAdam is not torch's, Shampoo's momentum is fed with
+preconditioned gradients; and coupled decay where the authors have none. Its ADOPT, LAMB and LARS depart too, but the
+crate has them as options, other than what LARS does with a gradient of 0; the models beside them are as published.
 """
 
 import json
 import random
 
 import numpy as np
+import optim_models as model
 import pytorch_optimizer as po
+import timm.optim as timm
 import torch
 
 torch.set_default_dtype(torch.float64)
@@ -66,6 +70,48 @@ SPACES = {
 }
 
 
+def cautious_adamw(params, **hyper):
+    return timm.AdamWLegacy(params, caution=True, **hyper)
+
+
+# Recorded after those above, so that a new one leaves the others as they are.
+SWITCHES = {"foreach": [None, True, False], "differentiable": [False]}
+BLOCKS = ["Tensor", "Column", "Row", "Element"]
+LATER = [
+    ("rmsprop", o.RMSprop, 0.3, ALL, {"alpha": [0.5, 0.9, 0.99], "eps": [1e-8, 1e-5], "momentum": [0, 0.9],
+                                      "centered": [True], **DECAY}),
+    ("sgd", o.SGD, 1, ALL, {"momentum": [0.9], "nesterov": [True, False], "fused": [None, True], **DECAY}),
+    ("adamw", o.AdamW, 1, ALL, {**ADAM, **SWITCHES, "amsgrad": [True, False], "capturable": [False]}),
+    ("radam", o.RAdam, 1, ALL, {**ADAM, **SWITCHES, "decoupled_weight_decay": [True, False]}),
+    ("adabelief", po.AdaBelief, 1, ALL, {**PAPER, "betas": [[0.9, 0.8], [0.9, 0.95], [0.8, 0.99]], "eps": [1e-8, 1e-6],
+                                         "rectify": [True, False], "ams_bound": [True, False],
+                                         "degenerated_to_sgd": [True, False]}),
+    ("adopt", po.ADOPT, 1, ALL, {**PAPER, "eps": [1e-6, 1e-3]}),
+    ("lamb", po.Lamb, 1, ALL, {**PAPER, "eps": [1e-6, 1e-3], "adam": [False]}),
+    ("lars", po.LARS, 100, ALL, {**DECAY, "momentum": [0.0, 0.9], "dampening": [0.0, 0.1], "nesterov": [True, False],
+                                 "trust_coefficient": [1e-3, 1e-2]}),
+    ("signum", model.signum, 1, ALL, {**DECAY, "momentum": [0.0, 0.9, 0.965], "weight_decouple": [True, False]}),
+    ("adam_atan2", model.adam_atan2, 1, ALL, {**SECOND, "a": [1.0, 2.0], "b": [0.5, 2.0],
+                                              "weight_decouple": [True, False]}),
+    ("nadamw", model.nadamw, 1, ALL, {**ADAM, "weight_decouple": [True, False]}),
+    ("adopt", model.adopt, 1, ALL, {**ADAM, "betas": SECOND["betas"][:3], "weight_decouple": [True, False],
+                                    "clip_exponent": [None, 0.333, 0.5]}),
+    ("lamb", model.lamb, 1, ALL, {**ADAM, "correct_bias": [True, False], "decoupled": [True, False],
+                                  "largest_norm": [1.0, 2.0]}),
+    ("lars", model.lars, 100, ALL, {**DECAY, "momentum": [0.0, 0.9], "dampening": [0.0, 0.1], "eps": [1e-8, 1e-3],
+                                    "nesterov": [True, False], "dampen_first": [True, False],
+                                    "trust_coefficient": [1e-3, 1e-2]}),
+    ("mars", model.mars, 1, ALL, {**ADAM, "betas": SECOND["betas"][:3], "gamma": [0.0, 0.05], "lr_1d": [0.01],
+                                  "optimize_1d": [True, False], "betas_1d": [[0.8, 0.9]], "weight_decay_1d": [0, 0.3]}),
+    ("adammini", model.adammini, 1, ALL, {**ADAM, "block": BLOCKS, "weight_decouple": [True, False]}),
+    ("sgdw", timm.SGDW, 1, ALL, {"momentum": [0.9], "dampening": [0.0, 0.1], "nesterov": [True, False], **DECAY}),
+    ("cautiousadamw", cautious_adamw, 1, ALL, {**ADAM, "maximize": [False], "weight_decay": [0.0, 0.3]}),
+    ("laprop", po.LaProp, 1, ALL, {**PAPER, "weight_decouple": [True], "ams_bound": [True]}),
+    ("schedulefreeadamw", po.ScheduleFreeAdamW, 1, ALL, {**DECAY, "betas": [[0.9, 0.99], [0.95, 0.9]], "r": [0.5],
+                                                         "ams_bound": [True, False], "decoupling_c": [0, 5]}),
+]
+
+
 def keywords(name, space):
     hyper = {key: CHOICE.choice(values) for key, values in space.items() if CHOICE.random() < 0.6}
     if hyper.get("nesterov") and (not hyper.get("momentum") or hyper.get("dampening")):
@@ -73,6 +119,28 @@ def keywords(name, space):
     if name == "adafactor":
         hyper["eps"] = [float(np.finfo(np.float32).eps), CHOICE.choice([1e-3, 1e-2])]
     return hyper
+
+
+def stepped(make, lr, hyper, init, grads):
+    """By a library's class."""
+    p = torch.nn.Parameter(torch.tensor(init))
+    optimizer = make([p], lr=lr, **{k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()})
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    path = []
+    for g in grads:
+        p.grad = torch.tensor(g)
+        optimizer.step()
+        path.append(p.detach().numpy().copy())
+    return path
+
+
+def modelled(rule, lr, hyper, p, grads):
+    path, state = [], {}
+    for t, g in enumerate(grads, 1):
+        p = rule(lr, hyper, p, g, t, state)
+        path.append(p)
+    return path
 
 
 def case(name, make, factor, shapes, space):
@@ -84,15 +152,10 @@ def case(name, make, factor, shapes, space):
     grads = [f32(rng.normal(size=shape) * scale) for _ in range(CHOICE.choice([1, 2, 8, 12]))]
     if shapes is ALL and CHOICE.random() < 0.25:
         grads = [f32(g * (rng.random(shape) < 0.5)) for g in grads]
-    p = torch.nn.Parameter(torch.tensor(init))
-    optimizer = make([p], lr=lr, **{k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()})
-    if hasattr(optimizer, "train"):
-        optimizer.train()
-    path = []
-    for g in grads:
-        p.grad = torch.tensor(g)
-        optimizer.step()
-        path.append(p.detach().numpy().copy())
+    if make is po.LARS and not all(g.any() for g in grads):
+        return None
+    run = modelled if make.__module__ == model.__name__ else stepped
+    path = run(make, lr, hyper, init, grads)
     if not all(np.isfinite(row).all() for row in path):
         return None
     flat = lambda x, digits: [float(f"{v:.{digits}g}") for v in np.asarray(x).reshape(-1)]
@@ -102,6 +165,7 @@ def case(name, make, factor, shapes, space):
 
 def main():
     cases = [case(name, *space) for name, space in SPACES.items() for _ in range(8)]
+    cases += [case(*space) for space in LATER for _ in range(8)]
     lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in cases if one)
     print('{"optimizers":[\n' + lines + "\n]}")
 

@@ -4,6 +4,7 @@ use crate::pass_tests::with_pass;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 
@@ -83,20 +84,31 @@ fn after_the_first_step_nothing_that_grows_with_the_parameters() {
     }
 }
 
+/// As in burn-train's Learner: a clone of the model lives through the step.
 #[test]
-fn a_shared_parameter_costs_one_buffer() {
-    let rule = crate::AdamConfig::new().build().expect("valid");
-    let (layer, grad) = layer();
-    let mut fused = rule.fused();
-    let mut model = Some(layer);
-    let bytes = least(BYTES + BYTES / 8, || {
-        if let Some(layer) = model.take() {
-            // As burn-train's Learner does: a clone lives through the step.
-            let alive = layer.clone();
-            let grads = grads(&layer, &grad);
-            model = Some(fused.step(1e-3, layer, grads));
-            drop(alive);
+fn a_shared_parameter_costs_one_buffer_through_both_doors() {
+    for (name, config) in
+        [("sgd", json!({"momentum": 0.9})), ("adam", json!({})), ("adan", json!({}))]
+    {
+        let rule = crate::registry::create(name, &config).expect("valid");
+        let (layer, grad) = layer();
+        let (mut fused, mut burn) = (rule.fused(), rule.init());
+        let mut model = Some(layer);
+        for through_burn in [false, true] {
+            let bytes = least(BYTES + BYTES / 8, || {
+                if let Some(layer) = model.take() {
+                    let alive = layer.clone();
+                    let grads = grads(&layer, &grad);
+                    model = Some(if through_burn {
+                        burn.step(1e-3, layer, grads)
+                    } else {
+                        fused.step(1e-3, layer, grads)
+                    });
+                    drop(alive);
+                }
+            });
+            let one = BYTES..BYTES + BYTES / 8;
+            assert!(one.contains(&bytes), "{name}, {through_burn}: {bytes} bytes of {BYTES}");
         }
-    });
-    assert!((BYTES..BYTES + BYTES / 8).contains(&bytes), "{bytes} bytes for a buffer of {BYTES}");
+    }
 }

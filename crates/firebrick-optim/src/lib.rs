@@ -11,6 +11,8 @@ mod gather;
 mod groups;
 mod kernel;
 mod keywords;
+#[cfg(all(test, feature = "flex"))]
+mod lbfgs_tests;
 mod module;
 #[cfg(all(test, feature = "flex"))]
 mod pass_tests;
@@ -48,4 +50,4 @@ pub use tie::tie;
 pub use value::Value;
 pub use walk::Walk;
 
-pub use burn::optim::{LBFGS, LBFGSConfig};
+pub use burn::optim::{LBFGS, LBFGSConfig, LBFGSState, LineSearchFn};

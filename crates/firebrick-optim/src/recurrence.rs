@@ -173,11 +173,15 @@ impl Around {
         let times = |x: Tensor<1>, k: f64| if k == 1.0 { x } else { x.mul_scalar(k) };
         let grad = times(grad, self.scale);
         let grad = if self.l2 == 0.0 { grad } else { grad + param.clone().mul_scalar(self.l2) };
+        let kept = match 1.0 - self.keep {
+            0.0 => param.clone(),
+            gone => param.clone() - param.clone().mul_scalar(gone),
+        };
         let Some(rate) = self.cautious else {
-            let (new, state) = update(times(param, self.keep), grad);
+            drop(param);
+            let (new, state) = update(kept, grad);
             return (times(new, self.after), state);
         };
-        let kept = times(param.clone(), self.keep);
         let (new, state) = update(kept.clone(), grad);
         let new = times(new, self.after);
         let opposed = -((kept - new.clone()) * param.clone());
@@ -220,7 +224,8 @@ impl Around {
     #[inline(always)]
     pub(crate) fn scaled<V: Value>(&self, param: V, grad: V) -> (V, V) {
         let grad = grad.scale(self.scale) + param.clone().scale(self.l2);
-        (param.scale(self.keep), grad)
+        // What decays in a step is small, and f32 has few digits for a factor near 1.
+        (param.clone() - param.scale(1.0 - self.keep), grad)
     }
 
     /// One element's `update`, and what happens around it.

@@ -2,7 +2,7 @@
 
 use crate::elementwise::Elementwise;
 use crate::error::OptimError;
-use crate::{keywords, registry};
+use crate::keywords;
 use burn::optim::Optimizer;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,10 @@ impl OptimizerCase {
 /// Runs `case` in f32 on `device` and returns the largest absolute difference from what it recorded; infinity where one
 /// of the two is not a number and the other is.
 ///
+/// The libraries' ADOPT, LAMB and LARS differ in their first steps and in what they do to vectors, others in what coupled
+/// decay does. Where the keywords do not tell whose a case is, it is run as the published rule and as pytorch_optimizer's,
+/// and the nearer counts; so for PyTorch's Adafactor, whose epsilon depends on the type of the tensor that was stepped.
+///
 /// # Errors
 /// When the optimizer or a hyper-parameter is not known, or lengths and shapes of the case disagree.
 pub fn replay(case: &OptimizerCase, device: &Device) -> Result<f64, OptimError> {
@@ -107,7 +111,7 @@ pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result
     if let (Some(lr), Some(fields)) = (case.lr, hyper.as_object_mut()) {
         fields.insert("lr".into(), lr.into());
     }
-    let optimizer = registry::create_from_hyper(&case.name, &hyper)?.with_fused_pass(fused);
+    let optimizers = keywords::readings(&case.name, &hyper)?;
     let lr = case.rate().ok_or_else(|| case.bad("there is no `lr`"))?;
     let init = case.numbers("init", &case.init)?;
     let shape = case.shape.clone().unwrap_or_else(|| vec![init.len()]);
@@ -136,14 +140,13 @@ pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result
         rows.iter().enumerate().map(read).collect()
     };
     let (grads, params) = (rows("grads", &case.grads)?, rows("params", &case.params)?);
-    let path = match shape.len() {
-        0 => walk::<1>(&optimizer, lr, device, [1], &init, &grads),
-        1 => walk::<1>(&optimizer, lr, device, sizes(&shape), &init, &grads),
-        2 => walk::<2>(&optimizer, lr, device, sizes(&shape), &init, &grads),
-        3 => walk::<3>(&optimizer, lr, device, sizes(&shape), &init, &grads),
-        4 => walk::<4>(&optimizer, lr, device, sizes(&shape), &init, &grads),
-        5 => walk::<5>(&optimizer, lr, device, sizes(&shape), &init, &grads),
-        6 => walk::<6>(&optimizer, lr, device, sizes(&shape), &init, &grads),
+    let run = match shape.len() {
+        0 | 1 => walk::<1>,
+        2 => walk::<2>,
+        3 => walk::<3>,
+        4 => walk::<4>,
+        5 => walk::<5>,
+        6 => walk::<6>,
         rank => return Err(case.bad(format!("a tensor of {rank} axes; 6 are the most"))),
     };
     let off = |(&seen, &recorded): (&f64, &f64)| {
@@ -153,8 +156,12 @@ pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result
         let off = (seen - recorded).abs();
         if off.is_nan() { f64::INFINITY } else { off }
     };
-    let differences = path.iter().flatten().zip(params.iter().flatten()).map(off);
-    Ok(differences.fold(0.0, f64::max))
+    let largest = |optimizer: Elementwise| {
+        let optimizer = optimizer.with_fused_pass(fused);
+        let path = run(&optimizer, lr, device, &shape, &init, &grads);
+        path.iter().flatten().zip(params.iter().flatten()).map(off).fold(0.0, f64::max)
+    };
+    Ok(optimizers.into_iter().map(largest).fold(f64::INFINITY, f64::min))
 }
 
 fn sizes<const D: usize>(shape: &[usize]) -> [usize; D] {
@@ -165,10 +172,11 @@ fn walk<const D: usize>(
     optimizer: &Elementwise,
     lr: f64,
     device: &Device,
-    shape: [usize; D],
+    shape: &[usize],
     init: &[f64],
     grads: &[Vec<f64>],
 ) -> Vec<Vec<f64>> {
+    let shape = sizes::<D>(shape);
     let tensor = |values: &[f64]| {
         let data = TensorData::new(values.to_vec(), shape).convert::<f32>();
         Tensor::<D>::from_data(data, (device, DType::F32))
@@ -258,7 +266,7 @@ mod tests {
         let mut wrong = Vec::new();
         for (text, least) in [
             (include_str!("../../../tests/references/optim.json"), 118),
-            (include_str!("../../../tests/references/optim_random.json"), 200),
+            (include_str!("../../../tests/references/optim_random.json"), 373),
         ] {
             let file: File = serde_json::from_str(text).expect("the file of cases");
             assert!(file.optimizers.len() >= least, "{} cases", file.optimizers.len());

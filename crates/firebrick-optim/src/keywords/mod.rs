@@ -10,7 +10,7 @@ use crate::decay::{Decay, DecayOn};
 use crate::elementwise::Elementwise;
 use crate::error::OptimError;
 use crate::registry;
-use defaults::{library_defaults, of_timm};
+use defaults::{Reading, library_defaults};
 use serde_json::{Map, Value, json};
 use translate::{null_counts, original, translate, whole};
 
@@ -34,87 +34,126 @@ use translate::{null_counts, original, translate, whole};
 /// # Ok::<(), firebrick_optim::OptimError>(())
 /// ```
 pub fn create_from_hyper(name: &str, hyper: &Value) -> Result<Elementwise, OptimError> {
-    let card = card_of(name).ok_or_else(|| registry::unknown(name))?;
-    let empty = Map::new();
-    let hyper = match hyper {
-        Value::Object(fields) => fields,
-        Value::Null => &empty,
-        other => return Err(bad(name, format!("hyper-parameters are an object, not {other}"))),
-    };
-    // pytorch_optimizer has a keyword for what has a name of its own here.
-    let cautious = card.name == "lion" && hyper.get("cautious") == Some(&Value::Bool(true));
-    let card = if cautious { registry::card("cautiouslion").unwrap_or(card) } else { card };
-    let target = card.name;
-    let timm = of_timm(target, hyper);
-    let mut fields = library_defaults(&registry::plain(name), target, timm, hyper);
-    let defaults = card.defaults();
-    let (mut maximize, mut decoupled, mut fixed) = (false, None, false);
-    for (key, value) in hyper {
-        if value.is_null() && !null_counts(target, key) {
-            continue;
-        }
-        match key.as_str() {
-            "lr" | "foreach" | "fused" | "capturable" | "differentiable" | "kahan_sum"
-            | "data_format" | "momentum_dtype" => {}
-            "maximize" => maximize = flag(name, key, value)?,
-            "fixed_decay" => fixed = flag(name, key, value)?,
-            "decoupled_weight_decay" | "weight_decouple" | "use_decoupled_weight_decay"
-                if target != "adan" && defaults.get("decoupled").is_none() =>
-            {
-                decoupled = Some(flag(name, key, value)?);
-                if target == "adafactor" {
-                    original(hyper, &mut fields);
-                }
-            }
-            _ => translate(name, target, (key, value), hyper, &defaults, &mut fields)?,
-        }
-    }
-    if timm && target == "lamb" && hyper.get("max_grad_norm") != Some(&Value::Null) {
-        let reason = "only null is; clipping is left to the gradients";
-        return Err(not_offered(name, "max_grad_norm", reason));
-    }
-    for (field, value) in &mut fields {
-        let counts = field == "warmup" || defaults.get(field).is_some_and(Value::is_u64);
-        if counts && let Some(number) = whole(value) {
-            *value = number;
-        }
-    }
-    let mut optimizer = card.create(&Value::Object(fields.clone()))?;
-    let strength = optimizer.decay().strength();
-    match decoupled {
-        // These decay inside their own formulas; coupled decay goes around them.
-        Some(false) if matches!(target, "adafactor" | "stableadamw") => {
-            fields.insert("weight_decay".into(), json!(0.0));
-            let rule = card.create(&Value::Object(fields))?;
-            optimizer = rule.with_decay(Decay::Coupled(strength))?;
-        }
-        Some(false) if target == "mars" && strength == 0.0 => {
-            // Without effect on vectors there.
-            fields.insert("vector_weight_decay".into(), json!(0.0));
-            optimizer = card.create(&Value::Object(fields))?;
-        }
-        Some(decoupled) => optimizer = with_form(name, optimizer, decoupled)?,
-        None => {}
-    }
-    if fixed {
-        let lr = hyper.get("lr").and_then(Value::as_f64);
-        optimizer = match (optimizer.decay(), lr) {
-            (Decay::Decoupled(weight_decay), Some(base_lr)) => {
-                optimizer.with_decay(Decay::Independent { weight_decay, base_lr })?
-            }
-            (Decay::Decoupled(_), None) => return Err(bad(name, "`fixed_decay` needs `lr`")),
-            (Decay::Coupled(_) | Decay::None, _) => optimizer,
-            _ => return Err(not_offered(name, "fixed_decay", "only false is")),
+    let case = Case::of(name, hyper)?;
+    case.read(Reading::told(case.card.name, &case.hyper))
+}
+
+/// All that the keywords may mean, the likeliest first: where the libraries give one name to rules that differ, and
+/// the keywords do not tell whose it is.
+///
+/// # Errors
+/// As [`create_from_hyper`].
+pub(crate) fn readings(name: &str, hyper: &Value) -> Result<Vec<Elementwise>, OptimError> {
+    let case = Case::of(name, hyper)?;
+    let told = Reading::told(case.card.name, &case.hyper);
+    let mut readings = vec![case.read(told)?];
+    readings
+        .extend(told.other(case.card.name, &case.hyper).and_then(|other| case.read(other).ok()));
+    Ok(readings)
+}
+
+/// A name with its keywords.
+struct Case<'a> {
+    name: &'a str,
+    card: &'static registry::RuleCard,
+    hyper: Map<String, Value>,
+}
+
+impl<'a> Case<'a> {
+    fn of(name: &'a str, hyper: &Value) -> Result<Self, OptimError> {
+        let card = card_of(name).ok_or_else(|| registry::unknown(name))?;
+        let hyper = match hyper {
+            Value::Object(fields) => fields.clone(),
+            Value::Null => Map::new(),
+            other => return Err(bad(name, format!("hyper-parameters are an object, not {other}"))),
         };
+        // pytorch_optimizer has a keyword for what has a name of its own here.
+        let cautious = card.name == "lion" && hyper.get("cautious") == Some(&Value::Bool(true));
+        let card = if cautious { registry::card("cautiouslion").unwrap_or(card) } else { card };
+        Ok(Self { name, card, hyper })
     }
-    let on = match (target, timm) {
-        // timm adapts what decays, which is nothing without a strength.
-        ("lars" | "lamb", true) if strength == 0.0 => DecayOn::Nothing,
-        // pytorch_optimizer's LARS leaves vectors to plain momentum.
-        ("lars", false) => DecayOn::Matrices,
-        _ => DecayOn::All,
-    };
-    Ok(optimizer.with_decay_on(on).with_maximize(maximize))
+
+    /// The optimizer, the keywords read as a library means them.
+    fn read(&self, reading: Reading) -> Result<Elementwise, OptimError> {
+        let Self { name, card, hyper } = self;
+        let (name, target, timm) = (*name, card.name, reading == Reading::Timm);
+        let mut fields = library_defaults(&registry::plain(name), target, reading, hyper);
+        let defaults = card.defaults();
+        let (mut maximize, mut decoupled, mut fixed) = (false, None, false);
+        for (key, value) in hyper {
+            if value.is_null() && !null_counts(target, key) {
+                continue;
+            }
+            match key.as_str() {
+                "lr" | "foreach" | "fused" | "capturable" | "differentiable" | "kahan_sum"
+                | "data_format" | "momentum_dtype" => {}
+                "maximize" => maximize = flag(name, key, value)?,
+                "fixed_decay" => fixed = flag(name, key, value)?,
+                "decoupled_weight_decay" | "weight_decouple" | "use_decoupled_weight_decay"
+                    if target != "adan" && defaults.get("decoupled").is_none() =>
+                {
+                    decoupled = Some(flag(name, key, value)?);
+                    if target == "adafactor" {
+                        original(hyper, &mut fields);
+                    }
+                }
+                _ => translate(name, target, (key, value), hyper, &defaults, &mut fields)?,
+            }
+        }
+        if timm && target == "lamb" && hyper.get("max_grad_norm") != Some(&Value::Null) {
+            let reason = "only null is; clipping is left to the gradients";
+            return Err(not_offered(name, "max_grad_norm", reason));
+        }
+        for (field, value) in &mut fields {
+            let counts = field == "warmup" || defaults.get(field).is_some_and(Value::is_u64);
+            if counts && let Some(number) = whole(value) {
+                *value = number;
+            }
+        }
+        let mut optimizer = card.create(&Value::Object(fields.clone()))?;
+        let strength = optimizer.decay().strength();
+        match decoupled {
+            // These decay inside their own formulas; coupled decay goes around them.
+            Some(false) if matches!(target, "adafactor" | "stableadamw") => {
+                fields.insert("weight_decay".into(), json!(0.0));
+                let rule = card.create(&Value::Object(fields))?;
+                optimizer = rule.with_decay(Decay::Coupled(strength))?;
+            }
+            Some(false) if target == "mars" && strength == 0.0 => {
+                // Without effect on vectors there.
+                fields.insert("vector_weight_decay".into(), json!(0.0));
+                optimizer = card.create(&Value::Object(fields))?;
+            }
+            Some(decoupled) => optimizer = with_form(name, optimizer, decoupled)?,
+            None => {}
+        }
+        if fixed {
+            let lr = hyper.get("lr").and_then(Value::as_f64);
+            optimizer = match (optimizer.decay(), lr) {
+                (Decay::Decoupled(weight_decay), Some(base_lr)) => {
+                    optimizer.with_decay(Decay::Independent { weight_decay, base_lr })?
+                }
+                (Decay::Decoupled(_), None) => return Err(bad(name, "`fixed_decay` needs `lr`")),
+                (Decay::Coupled(_) | Decay::None, _) => optimizer,
+                // Of decoupled decay alone.
+                (Decay::Inner(_), _) if target == "lamb" => optimizer,
+                _ => return Err(not_offered(name, "fixed_decay", "only false is")),
+            };
+        }
+        // pytorch_optimizer adds coupled decay to a gradient that has been used by then.
+        if reading == Reading::PytorchOptimizer && matches!(target, "grams" | "laprop" | "prodigy")
+        {
+            optimizer = optimizer.with_decay(Decay::None)?;
+        }
+        let on = match (target, timm) {
+            // timm adapts what decays, which is nothing without a strength.
+            ("lars" | "lamb", true) if strength == 0.0 => DecayOn::Nothing,
+            // pytorch_optimizer's LARS leaves vectors to plain momentum.
+            ("lars", false) if reading == Reading::PytorchOptimizer => DecayOn::Matrices,
+            _ => DecayOn::All,
+        };
+        Ok(optimizer.with_decay_on(on).with_maximize(maximize))
+    }
 }
 
 /// The rule with its weight decay in the other form.

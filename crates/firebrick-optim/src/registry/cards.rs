@@ -126,7 +126,7 @@ pub const CARDS: &[RuleCard] = &[
         "AdaBelief",
         "s = b2 s + (1 - b2) (g - m)^2 + eps; Adam with s",
         "2010.07468",
-        (1e-3, "8"),
+        (1e-3, "8 or 12"),
         "Where SGD generalizes better than Adam but is too slow."
     ),
     card!(
@@ -207,7 +207,7 @@ pub const CARDS: &[RuleCard] = &[
         "LaProp",
         "m = b1 m + (1 - b1) lr g / den; p -= m / (1 - b1^t)",
         "2002.04839",
-        (4e-4, "8"),
+        (4e-4, "8 or 12"),
         "Where Adam is unstable for large b1 or small b2."
     ),
     card!(
@@ -252,7 +252,7 @@ pub const CARDS: &[RuleCard] = &[
         "Schedule-Free AdamW",
         "Schedule-Free SGD on Adam's scaled gradient",
         "2405.15682",
-        (2.5e-3, "8"),
+        (2.5e-3, "8 or 12"),
         "Unknown length of the run, and no tuning: the best without any."
     ),
     card!(

@@ -3,8 +3,10 @@
 use super::*;
 use crate::testing;
 use crate::{DecayOn, Walk};
-use burn::optim::Optimizer;
-use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, Optimizer};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
+use serde_json::json;
 
 fn each(check: impl Fn(&RuleCard, Elementwise)) {
     for card in CARDS {
@@ -30,6 +32,66 @@ fn names_are_unique_and_configurations_survive_json() {
         assert!(catalog().contains(card.formula));
     }
     assert!(create("nothing", &Value::Null).expect_err("refused").to_string().contains("adamw"));
+}
+
+/// The signatures of `torch.optim` 2.15, in this crate's words; weight decay is the one of its default.
+#[test]
+fn defaults_are_those_of_pytorch() {
+    let adam = json!({"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0});
+    let with = |mut base: Value, more: Value| {
+        let fields = base.as_object_mut().expect("an object");
+        fields.extend(more.as_object().cloned().expect("an object"));
+        base
+    };
+    let (coupled, off) = (json!({"decoupled": false}), json!({"amsgrad": "Off"}));
+    for (name, lr, fields) in [
+        (
+            "sgd",
+            1e-3,
+            json!({"momentum": 0.0, "dampening": 0.0, "nesterov": false, "weight_decay": 0.0}),
+        ),
+        ("adam", 1e-3, with(adam.clone(), off.clone())),
+        ("adamw", 1e-3, with(with(adam.clone(), off), json!({"weight_decay": 0.01}))),
+        ("adamax", 2e-3, adam.clone()),
+        ("nadam", 2e-3, with(with(adam.clone(), coupled.clone()), json!({"momentum_decay": 4e-3}))),
+        ("radam", 1e-3, with(adam, coupled)),
+        (
+            "adagrad",
+            1e-2,
+            json!({"lr_decay": 0.0, "initial": 0.0, "epsilon": 1e-10, "weight_decay": 0.0}),
+        ),
+        (
+            "rmsprop",
+            1e-2,
+            json!({"alpha": 0.99, "epsilon": 1e-8, "momentum": 0.0, "centered": false}),
+        ),
+        ("adadelta", 1.0, json!({"rho": 0.9, "epsilon": 1e-6, "weight_decay": 0.0})),
+        (
+            "rprop",
+            1e-2,
+            json!({"eta_minus": 0.5, "eta_plus": 1.2, "step_min": 1e-6, "step_max": 50.0}),
+        ),
+        ("asgd", 1e-2, json!({"lambda": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0})),
+        (
+            "adafactor",
+            1e-2,
+            json!({"decay": -0.8, "epsilon": null, "epsilon_scale": 1e-3, "threshold": 1.0,
+            "weight_decay": 0.0}),
+        ),
+        (
+            "muon",
+            1e-3,
+            json!({"momentum": 0.95, "nesterov": true, "steps": 5, "epsilon": 1e-7, "scale": "Original",
+            "weight_decay": 0.1, "coefficients": [3.4445, -4.775, 2.0315]}),
+        ),
+    ] {
+        let card = super::card(name).expect("known");
+        assert_eq!(card.lr, lr, "{name}");
+        let defaults = card.defaults();
+        for (field, value) in fields.as_object().expect("an object") {
+            assert_eq!(&defaults[field], value, "{name}: {field}");
+        }
+    }
 }
 
 #[test]
@@ -229,21 +291,123 @@ fn every_shape_is_kept() {
     });
 }
 
+/// A parameter of each rank up to 6, and one without elements.
+#[derive(Module, Debug)]
+struct Ranks {
+    r0: Param<Tensor<0>>,
+    r1: Param<Tensor<1>>,
+    r2: Param<Tensor<2>>,
+    r3: Param<Tensor<3>>,
+    r4: Param<Tensor<4>>,
+    r5: Param<Tensor<5>>,
+    r6: Param<Tensor<6>>,
+    empty: Param<Tensor<2>>,
+}
+
+impl Ranks {
+    fn new(device: &Device) -> Self {
+        fn param<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+            let values: Vec<f32> = (1..=shape.iter().product()).map(|k: usize| k as f32).collect();
+            Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+        }
+        Self {
+            // burn makes no tensor of rank 0, but gives one.
+            r0: Param::from_tensor(Tensor::<1>::ones([1], device).reshape([] as [i32; 0])),
+            r1: param([3], device),
+            r2: param([2, 3], device),
+            r3: param([2, 1, 2], device),
+            r4: param([2, 2, 1, 2], device),
+            r5: param([1, 2, 1, 2, 1], device),
+            r6: param([2, 1, 2, 1, 2, 1], device),
+            empty: param([3, 0], device),
+        }
+    }
+
+    fn shapes(&self) -> Vec<Vec<usize>> {
+        firebrick_backend::parameters(self).into_iter().map(|parameter| parameter.shape).collect()
+    }
+}
+
+/// The same gradient for every element of every parameter.
+struct Constant(GradientsParams, f32);
+
+impl ModuleVisitor for Constant {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().inner();
+        self.0.register::<D>(param.id, (value.clone() - value).add_scalar(self.1));
+    }
+}
+
 #[test]
-fn views_with_strides_step_as_their_copies() {
-    let device = Device::flex();
+fn every_rank_takes_every_gradient_through_both_doors() {
+    let device = Device::flex().autodiff();
+    let shapes = Ranks::new(&device).shapes();
+    assert_eq!(shapes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 2]);
     each(|card, optimizer| {
-        let p = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device);
-        let g = p.clone() * 0.1 - 0.25;
-        let (a, _) = optimizer.step(1e-2, p.clone().transpose(), g.clone().transpose(), None);
-        let copy = |t: Tensor<2>| {
-            let values: Vec<f32> = t.clone().into_data().try_into_vec().expect("f32");
-            Tensor::<2>::from_data(TensorData::new(values, t.dims()), &device)
-        };
-        let (b, _) = optimizer.step(1e-2, copy(p.transpose()), copy(g.transpose()), None);
-        a.into_data().assert_eq(&b.into_data(), true);
-        let _ = card;
+        for value in [0.3, -1e-45, 1e18, f32::INFINITY, f32::NAN] {
+            let (mut one, mut two) = (Ranks::new(&device), Ranks::new(&device));
+            let (mut fused, mut burn) = (optimizer.fused(), optimizer.init());
+            for k in 0..3 {
+                let grads = |model: &Ranks| {
+                    let mut given =
+                        Constant(GradientsParams::new(), if k == 1 { 0.5 } else { value });
+                    model.visit(&mut given);
+                    given.0
+                };
+                let (left, right) = (grads(&one), grads(&two));
+                (one, two) = (fused.step(1e-3, one, left), burn.step(1e-3, two, right));
+            }
+            assert_eq!((one.shapes(), two.shapes()), (shapes.clone(), shapes.clone()));
+            let bits = |model: &Ranks| -> Vec<u32> {
+                testing::values(model).into_iter().map(f32::to_bits).collect()
+            };
+            // An estimate that is shared in one door is each tensor's own in the other.
+            if optimizer.rule().shared().is_none() {
+                assert_eq!(bits(&one), bits(&two), "{} at {value}", card.name);
+            }
+            if value.is_finite() {
+                let finite =
+                    |model: &Ranks| testing::values(model).iter().all(|value| value.is_finite());
+                assert!(finite(&one) && finite(&two), "{} at {value}", card.name);
+            }
+        }
     });
+}
+
+#[test]
+fn views_step_as_their_copies_through_both_doors() {
+    let device = Device::flex();
+    let line = Tensor::<1, Int>::arange(0..60, &device).float() * 0.1 + 0.3;
+    let block = line.clone().reshape([3, 4, 5]);
+    let grad = block.clone() * -0.2 + 1.0;
+    let permuted = |t: &Tensor<3>| t.clone().permute([2, 0, 1]);
+    let part = |t: &Tensor<3>| t.clone().slice([1..3, 1..4, 2..5]);
+    let spread = line.narrow(0, 0, 5).reshape([1, 1, 5]).expand([3, 4, 5]);
+    let copy = |t: &Tensor<3>| {
+        let values: Vec<f32> = t.clone().into_data().try_into_vec().expect("f32");
+        Tensor::<3>::from_data(TensorData::new(values, t.dims()), &device)
+    };
+    for (p, g) in [
+        (permuted(&block), permuted(&grad)),
+        (part(&block), part(&grad)),
+        (permuted(&block), copy(&permuted(&grad))),
+        (block.clone(), spread),
+    ] {
+        each(|card, optimizer| {
+            let (a, _) = optimizer.step(1e-2, p.clone(), g.clone(), None);
+            let (b, _) = optimizer.step(1e-2, copy(&p), copy(&g), None);
+            a.into_data().assert_eq(&b.clone().into_data(), true);
+            let model = vec![Param::from_tensor(p.clone())];
+            let mut grads = GradientsParams::new();
+            grads.register(model[0].id, g.clone());
+            let model = optimizer.fused().step(1e-2, model, grads);
+            let (seen, expected) = (testing::values(&model), b.into_data());
+            let expected: Vec<f32> = expected.try_into_vec().expect("f32");
+            // What is shared is summed in another order there.
+            let shared = optimizer.rule().shared().is_some();
+            assert!(shared || seen == expected, "{}: {seen:?}, {expected:?}", card.name);
+        });
+    }
 }
 
 #[test]

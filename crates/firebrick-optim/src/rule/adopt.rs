@@ -13,7 +13,8 @@
 //!
 //! # Differences
 //! `clip` is 1/4 as in the paper, where timm has 1/3; none switches the clamp off. Nothing moves at the first step,
-//! decay included, as in the authors' code.
+//! decay included, as in the authors' code; with `early` `c_t = t^clip`, and decoupled decay begins at the first step, as
+//! in pytorch_optimizer.
 
 use super::moments::{Moments, Step};
 use crate::elementwise::Elementwise;
@@ -43,6 +44,9 @@ pub struct AdoptConfig {
     /// Exponent of the clamp's growth, in `[0, inf)`; none for no clamp.
     #[config(default = "Some(0.25)")]
     pub clip: Option<f64>,
+    /// Whether the clamp grows, and decoupled weight decay begins, a step earlier.
+    #[config(default = false)]
+    pub early: bool,
 }
 
 impl AdoptConfig {
@@ -53,7 +57,7 @@ impl AdoptConfig {
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
         let clip = self.clip.map(|clip| check::non_negative("clip", clip)).transpose()?;
-        Elementwise::new(Adopt { moments, clip })
+        Elementwise::new(Adopt { moments, clip, early: self.early })
             .with_decay(super::decay(self.weight_decay, self.decoupled))
     }
 }
@@ -63,6 +67,7 @@ super::doors!(AdoptConfig);
 struct Adopt {
     moments: Moments,
     clip: Option<f64>,
+    early: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -79,12 +84,12 @@ impl Rule<2> for Adopt {
     const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
 
     fn moves(&self, t: u64) -> bool {
-        t > 1
+        self.early || t > 1
     }
 
     fn at(&self, clock: &Clock, _: &mut [f64]) -> LateStep {
-        let before = (clock.t - 1) as f64;
-        let limit = self.clip.map_or(f64::INFINITY, |clip| before.powf(clip));
+        let count = (clock.t - u64::from(!self.early)) as f64;
+        let limit = self.clip.map_or(f64::INFINITY, |clip| count.powf(clip));
         LateStep { adam: self.moments.step(clock), lr: clock.lr, limit, first: clock.t == 1 }
     }
 
@@ -117,6 +122,17 @@ mod tests {
         let mut walk = crate::Walk::new(&config.build().expect("valid"), &[2.0]);
         assert_eq!(walk.step(0.1, &[1.0]), [2.0]);
         assert!(walk.step(0.1, &[0.0])[0] < 2.0);
+    }
+
+    /// p = 2, g = 1 and then 3: u is 3 before the clamp, 2^(1/4) after it, m a tenth of that.
+    #[test]
+    fn early_is_a_step_ahead() {
+        let config = AdoptConfig::new().with_weight_decay(0.5).with_decoupled(true);
+        let rule = config.with_early(true).build().expect("valid");
+        let mut walk = crate::Walk::new(&rule, &[2.0]);
+        assert!((walk.step(0.1, &[1.0])[0] - 1.9).abs() < 1e-15);
+        let expected = 1.9 * 0.95 - 0.01 * 2f64.powf(0.25);
+        assert!((walk.step(0.1, &[3.0])[0] - expected).abs() < 1e-15);
     }
 
     #[test]

@@ -63,7 +63,8 @@ struct Asgd {
 
 #[derive(Clone, Copy)]
 struct Step {
-    keep: f64,
+    /// lambda eta.
+    decay: f64,
     eta: f64,
     mu: f64,
 }
@@ -89,12 +90,12 @@ impl Rule<1> for Asgd {
         let t = clock.t as f64;
         let next = clock.lr / (1.0 + self.lambda * clock.lr * t).powf(self.alpha); // (3)
         memory.copy_from_slice(&[next, 1.0 / (t - self.t0).max(1.0)]); // (4)
-        Step { keep: 1.0 - self.lambda * eta, eta, mu }
+        Step { decay: self.lambda * eta, eta, mu }
     }
 
     #[inline(always)]
     fn update<V: Value>(s: &Step, p: V, g: V, [average]: [V; 1]) -> (V, [V; 1]) {
-        let p = p.scale(s.keep) - g.scale(s.eta); // (1)
+        let p = p.clone() - (p.scale(s.decay) + g.scale(s.eta)); // (1)
         let average = if s.mu == 1.0 { p.clone() } else { average.lerp(p.clone(), s.mu) }; // (2)
         (p, [average])
     }

@@ -4,11 +4,12 @@
 //! With Adam's moments m, v:
 //! ```text
 //! u   = m_t / (1 - b1^t) / (sqrt(v_t / (1 - b2^t)) + eps) + wd p    (1)
-//! q   = |p| / |u|                          1 where a norm is 0
+//! q   = |p| / (|u| + ratio_epsilon)        1 where a norm is 0
 //! p_t = p_{t-1} - lr q u                   (2)
 //! ```
 //! Whatever does not decay takes Adam's steps (q = 1) unless `always_adapt`. With `largest_norm`, |p| in q is at most that.
-//! Without `correct_bias` m and v stand in (1) as they are, as in the paper's first version. With `decoupled` weight decay (1)
+//! Without `correct_bias` m and v stand in (1) as they are, as in the paper's first version; with `correct_rate` lr in (2) is
+//! divided by `1 - b1^t`. With `decoupled` weight decay (1)
 //! has no wd p; `p *= 1 - lr wd` comes first.
 //!
 //! # Reference
@@ -48,8 +49,14 @@ pub struct LambConfig {
     /// Whether the moments are corrected for their start at zero.
     #[config(default = true)]
     pub correct_bias: bool,
+    /// Whether the rate is corrected for the first moment's start at zero.
+    #[config(default = false)]
+    pub correct_rate: bool,
     /// Largest norm of a weight that counts, above 0; none for any.
     pub largest_norm: Option<f64>,
+    /// Added to the norm of the step in q, in `[0, inf)`.
+    #[config(default = 0.0)]
+    pub ratio_epsilon: f64,
     /// Whether parameters that do not decay are adapted too.
     #[config(default = false)]
     pub always_adapt: bool,
@@ -67,7 +74,9 @@ impl LambConfig {
             moments,
             weight_decay: if self.decoupled { 0.0 } else { self.weight_decay },
             correct: self.correct_bias,
+            correct_rate: self.correct_rate,
             largest: largest.transpose()?,
+            ratio_epsilon: check::non_negative("ratio_epsilon", self.ratio_epsilon)?,
             always: self.always_adapt,
         };
         let optimizer = Elementwise::reducing(rule);
@@ -85,7 +94,9 @@ struct Lamb {
     moments: Moments,
     weight_decay: f64,
     correct: bool,
+    correct_rate: bool,
     largest: Option<f64>,
+    ratio_epsilon: f64,
     always: bool,
 }
 
@@ -98,6 +109,7 @@ struct Step {
     corrects: bool,
     /// Cap on the norm of the weights.
     largest: Option<f64>,
+    ratio_epsilon: f64,
     adapts: bool,
 }
 
@@ -119,12 +131,14 @@ impl ReducingRule<2, 2> for Lamb {
     const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
 
     fn at(&self, clock: &Clock, _: &[usize]) -> Step {
+        let moments = self.moments.step(clock);
         Step {
-            moments: self.moments.step(clock),
-            lr: clock.lr,
+            moments,
+            lr: if self.correct_rate { moments.lr } else { clock.lr },
             weight_decay: if clock.decays { self.weight_decay } else { 0.0 },
             corrects: self.correct,
             largest: self.largest,
+            ratio_epsilon: self.ratio_epsilon,
             adapts: clock.decays || self.always,
         }
     }
@@ -142,7 +156,7 @@ impl ReducingRule<2, 2> for Lamb {
         }
         let size = p.sqrt();
         let size = s.largest.map_or(size.clone(), |largest| size.clamp(0.0, largest));
-        ratio(size, u.sqrt())
+        ratio(size, u.sqrt(), s.ratio_epsilon)
     }
 
     #[inline(always)]
@@ -177,12 +191,23 @@ mod tests {
         assert!((plain - (3.0 - 0.1 * 5.0 * along)).abs() < 1e-12, "{plain}");
         let clamped = first(config.clone().with_largest_norm(Some(2.0)));
         assert!((clamped - (3.0 - 0.1 * 2.0 * along)).abs() < 1e-12, "{clamped}");
+        // 1 - b1 = 0.1.
+        let fast = config.clone().with_correct_bias(false).with_correct_rate(true);
+        assert!((first(fast) - (3.0 - 5.0 * along)).abs() < 1e-12);
+        // |u| is the root of 2.
+        let damped = first(config.clone().with_ratio_epsilon(0.5));
+        let q = 5.0 / (2f64.sqrt() + 0.5);
+        assert!((damped - (3.0 - 0.1 * q)).abs() < 1e-12, "{damped}");
         let late = first(config.with_decoupled(true).with_weight_decay(0.5));
         assert!((late - 0.95 * (3.0 - 0.1 * 5.0 * along)).abs() < 1e-12, "{late}");
     }
 
     #[test]
     fn bad_configurations_are_refused() {
+        refused(
+            LambConfig::new().with_ratio_epsilon(-1.0).build(),
+            "`ratio_epsilon` must be in [0, inf), got -1",
+        );
         refused(LambConfig::new().with_beta_1(1.0).build(), "`beta_1` must be in [0, 1), got 1");
         refused(
             LambConfig::new().with_weight_decay(-1.0).build(),

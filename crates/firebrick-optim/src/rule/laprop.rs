@@ -6,7 +6,7 @@
 //! m_t = b1 m_{t-1} + (1 - b1) lr_t g_t / (sqrt(v_t / (1 - b2^t)) + eps)              (2)
 //! p_t = p_{t-1} - m_t / c_t,   c_t = l_t / lr_t,   l_t = b1 l_{t-1} + (1 - b1) lr_t   (3)
 //! ```
-//! While the rate is constant, `c_t = 1 - b1^t`.
+//! While the rate is constant, `c_t = 1 - b1^t`. With `amsgrad` the largest v so far stands in (2).
 //!
 //! # Reference
 //! L. Ziyin, Z. Wang, M. Ueda, "LaProp: separating momentum and adaptivity in Adam", 2020, arXiv 2002.04839. The usual
@@ -35,6 +35,9 @@ pub struct LaPropConfig {
     /// Strength of decoupled weight decay after the step, as in the authors' code, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
+    /// Whether the second moment may not fall.
+    #[config(default = false)]
+    pub amsgrad: bool,
 }
 
 impl LaPropConfig {
@@ -44,13 +47,18 @@ impl LaPropConfig {
     /// When a field lies outside its range.
     pub fn build(&self) -> Result<Elementwise, ConfigError> {
         let moments = Moments::new(self.beta_1, self.beta_2, self.epsilon)?;
-        Elementwise::new(LaProp(moments)).with_decay(Decay::Late(self.weight_decay))
+        let optimizer = if self.amsgrad {
+            Elementwise::new(LaProp::<true>(moments))
+        } else {
+            Elementwise::new(LaProp::<false>(moments))
+        };
+        optimizer.with_decay(Decay::Late(self.weight_decay))
     }
 }
 super::doors!(LaPropConfig);
 
 #[derive(Debug, Clone)]
-struct LaProp(Moments);
+struct LaProp<const AMS: bool>(Moments);
 
 #[derive(Clone, Copy)]
 struct InnerStep {
@@ -61,7 +69,27 @@ struct InnerStep {
     out: f64,
 }
 
-impl Rule<2> for LaProp {
+impl<const AMS: bool> LaProp<AMS> {
+    fn step(&self, clock: &Clock, memory: &mut [f64]) -> InnerStep {
+        let (adam, b1) = (self.0.step(clock), self.0.beta_1);
+        let mean = b1 * memory.first().copied().unwrap_or(0.0) + (1.0 - b1) * clock.lr;
+        if let Some(memory) = memory.first_mut() {
+            *memory = mean;
+        }
+        let out = if clock.lr == 0.0 { 1.0 } else { clock.lr / mean };
+        InnerStep { adam, fresh: (1.0 - b1) * clock.lr, out }
+    }
+}
+
+impl InnerStep {
+    /// The momentum, from the second moment that counts.
+    #[inline(always)]
+    fn first<V: Value>(&self, m: V, v: V, g: V) -> V {
+        m.scale(self.adam.beta_1) + (g / self.adam.denominator(v)).scale(self.fresh) // (2)
+    }
+}
+
+impl Rule<2> for LaProp<false> {
     type Step = InnerStep;
     const NAME: &'static str = "laprop";
     const SLOTS: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
@@ -72,20 +100,36 @@ impl Rule<2> for LaProp {
     }
 
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> InnerStep {
-        let (adam, b1) = (self.0.step(clock), self.0.beta_1);
-        let mean = b1 * memory.first().copied().unwrap_or(0.0) + (1.0 - b1) * clock.lr;
-        if let Some(memory) = memory.first_mut() {
-            *memory = mean;
-        }
-        let out = if clock.lr == 0.0 { 1.0 } else { clock.lr / mean };
-        InnerStep { adam, fresh: (1.0 - b1) * clock.lr, out }
+        self.step(clock, memory)
     }
 
     #[inline(always)]
     fn update<V: Value>(s: &InnerStep, p: V, g: V, [m, v]: [V; 2]) -> (V, [V; 2]) {
         let v = s.adam.second(v, g.clone()); // (1)
-        let m = m.scale(s.adam.beta_1) + (g / s.adam.denominator(v.clone())).scale(s.fresh); // (2)
+        let m = s.first(m, v.clone(), g);
         (p - m.clone().scale(s.out), [m, v]) // (3)
+    }
+}
+
+impl Rule<3> for LaProp<true> {
+    type Step = InnerStep;
+    const NAME: &'static str = "laprop_amsgrad";
+    const SLOTS: [&'static str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+    fn memory(&self) -> Vec<f64> {
+        vec![0.0]
+    }
+
+    fn at(&self, clock: &Clock, memory: &mut [f64]) -> InnerStep {
+        self.step(clock, memory)
+    }
+
+    #[inline(always)]
+    fn update<V: Value>(s: &InnerStep, p: V, g: V, [m, v, x]: [V; 3]) -> (V, [V; 3]) {
+        let v = s.adam.second(v, g.clone());
+        let x = x.max(v.clone());
+        let m = s.first(m, x.clone(), g);
+        (p - m.clone().scale(s.out), [m, v, x])
     }
 }
 
@@ -104,6 +148,16 @@ mod tests {
         let root = ((0.999 * 0.25 + 0.0625) / 1.999f64).sqrt();
         let m = 0.9 * 0.1 * 0.1 + 0.1 * 0.1 * (-0.25 / root);
         assert!((walk.step(0.1, &[-0.25])[0] - (0.9 - m / 0.19)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_largest_moment_counts() {
+        // b2 = 0.5: v is 2 after g = 2 and 1.5 after g = 1, of which 2 counts, corrected by 3 / 4.
+        let config = LaPropConfig::new().with_beta_1(0.0).with_beta_2(0.5).with_amsgrad(true);
+        let mut walk = crate::Walk::new(&config.build().expect("valid"), &[0.0]);
+        assert!((walk.step(0.1, &[2.0])[0] + 0.1).abs() < 1e-12);
+        let second = walk.step(0.1, &[1.0])[0];
+        assert!((second + 0.1 + 0.1 / (2.0 / 0.75f64).sqrt()).abs() < 1e-12, "{second}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! ```text
 //! q   = tc |p| / (|g| + wd |p| + eps)      1 where a norm is 0
 //! d   = q (g + wd p)                       (1)
-//! b_t = mu b_{t-1} + (1 - damp) d, b_1 = d (2)
+//! b_t = mu b_{t-1} + (1 - damp) d, b_1 = d (2)     b_t = d without momentum
 //! p_t = p_{t-1} - lr b_t                   (3)
 //! ```
 //! Biases, norm scales and whatever else does not decay take plain momentum steps (q = 1) unless `always_adapt`.
@@ -14,7 +14,8 @@
 //! Y. You, I. Gitman, B. Ginsburg, "Large batch training of convolutional networks", 2017, arXiv 1708.03888.
 //!
 //! # Differences
-//! The sum of norms in q is timm's and apex's; optax has the norm of g + wd p.
+//! The sum of norms in q is timm's and apex's; optax has the norm of g + wd p. `dampen_first` dampens b_1 too, as
+//! pytorch_optimizer does.
 
 use super::reduce::ratio;
 use crate::decay::Decay;
@@ -34,6 +35,9 @@ pub struct LarsConfig {
     /// Share of the step left out of the buffer, in `[0, 1]`.
     #[config(default = 0.0)]
     pub dampening: f64,
+    /// Whether that holds for the first step.
+    #[config(default = false)]
+    pub dampen_first: bool,
     /// Whether to look ahead by one momentum step.
     #[config(default = false)]
     pub nesterov: bool,
@@ -60,6 +64,7 @@ impl LarsConfig {
         let rule = Lars {
             momentum: check::range("momentum", self.momentum, 0.0..1.0)?,
             dampening: check::range("dampening", self.dampening, 0.0..=1.0)?,
+            dampen_first: self.dampen_first,
             nesterov: self.nesterov,
             trust: check::positive("trust_coefficient", self.trust_coefficient)?,
             epsilon: check::non_negative("epsilon", self.epsilon)?,
@@ -75,6 +80,7 @@ super::doors!(LarsConfig);
 struct Lars {
     momentum: f64,
     dampening: f64,
+    dampen_first: bool,
     nesterov: bool,
     trust: f64,
     epsilon: f64,
@@ -101,11 +107,13 @@ impl ReducingRule<1, 2> for Lars {
     const SLOTS: [&'static str; 1] = ["momentum_buffer"];
 
     fn at(&self, clock: &Clock, _: &[usize]) -> Step {
+        // Without momentum there is no buffer to dampen.
+        let dampens = self.momentum > 0.0 && (clock.t > 1 || self.dampen_first);
         Step {
             lr: clock.lr,
             weight_decay: if clock.decays { self.weight_decay } else { 0.0 },
             momentum: self.momentum,
-            fresh: if clock.t == 1 { 1.0 } else { 1.0 - self.dampening },
+            fresh: if dampens { 1.0 - self.dampening } else { 1.0 },
             nesterov: self.nesterov,
             adapts: clock.decays || self.always,
             trust: self.trust,
@@ -125,7 +133,7 @@ impl ReducingRule<1, 2> for Lars {
         }
         let (size, grad) = (p.sqrt(), g.sqrt());
         let sum = grad.clone() + size.clone().scale(s.weight_decay).offset(s.epsilon);
-        grad.where_positive(ratio(size.scale(s.trust), sum), one) // (1)
+        grad.where_positive(ratio(size.scale(s.trust), sum, 0.0), one) // (1)
     }
 
     #[inline(always)]
@@ -159,6 +167,23 @@ mod tests {
         near(first([3.0, 4.0], [0.0, 0.0]), [3.0 * 0.95, 4.0 * 0.95]);
         // q = 0.001 * 5 / (10 + 0.5 * 5) = 4e-4, and g + wd p = (7.5, 10).
         near(first([3.0, 4.0], [6.0, 8.0]), [3.0 - 3e-4, 4.0 - 4e-4]);
+    }
+
+    /// p = (3, 4) and g = (6, 8) without decay: q = 0.001 * 5 / 10, d = q g, of which a quarter is left out.
+    #[test]
+    fn the_first_step_is_dampened_where_that_is_asked_for() {
+        let config = LarsConfig::new().with_dampening(0.25).with_always_adapt(true);
+        for (first, share) in [(false, 1.0), (true, 0.75)] {
+            let rule = config.clone().with_dampen_first(first).build().expect("valid");
+            let seen = crate::Walk::new(&rule, &[3.0, 4.0]).step(0.1, &[6.0, 8.0])[0];
+            assert!((seen - (3.0 - 0.1 * share * 5e-4 * 6.0)).abs() < 1e-12, "{first}: {seen}");
+        }
+        // Without momentum nothing is: the same ratio again, of a point 1e-4 nearer.
+        let plain = config.with_momentum(0.0).with_dampen_first(true).build().expect("valid");
+        let mut walk = crate::Walk::new(&plain, &[3.0, 4.0]);
+        walk.step(0.1, &[6.0, 8.0]);
+        let second = walk.step(0.1, &[6.0, 8.0])[0];
+        assert!((second - 3.0 * (1.0 - 1e-4) * (1.0 - 1e-4)).abs() < 1e-12, "{second}");
     }
 
     #[test]

@@ -99,8 +99,8 @@ struct Step {
     moments: moments::Step,
     /// Strength of the correction; `None` for vectors, which take AdamW's step.
     correction: Option<f64>,
-    /// What weight decay leaves of the parameter.
-    shrink: f64,
+    /// What weight decay takes of the parameter.
+    decay: f64,
 }
 
 impl Step {
@@ -131,7 +131,7 @@ impl ReducingRule<3, 1> for Mars {
         Step {
             moments: moments.step(&Clock { lr, ..*clock }),
             correction: (!plain).then_some(self.gamma * b1 / (1.0 - b1)),
-            shrink: if clock.decays { 1.0 - lr * decay } else { 1.0 },
+            decay: if clock.decays { lr * decay } else { 0.0 },
         }
     }
 
@@ -153,7 +153,7 @@ impl ReducingRule<3, 1> for Mars {
         let c = s.corrected(g.clone(), last) / norm; // (2)
         let (m, v) = adam(&s.moments, c, m, v);
         let step = m.clone().scale(s.moments.lr) / s.moments.denominator(v.clone());
-        (p.scale(s.shrink) - step, [m, v, g]) // (3)
+        (p.clone() - (p.scale(s.decay) + step), [m, v, g]) // (3)
     }
 }
 

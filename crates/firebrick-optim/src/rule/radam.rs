@@ -66,6 +66,14 @@ struct RectifiedStep {
     rectified: bool,
 }
 
+/// r_t and R_t.
+pub(super) fn rectification(beta_2: f64, t: u64) -> (f64, f64) {
+    let power = beta_2.powf(t as f64);
+    let limit = 2.0 / (1.0 - beta_2) - 1.0;
+    let r = limit - 2.0 * t as f64 * power / (1.0 - power);
+    (r, ((r - 4.0) * (r - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * r)).sqrt())
+}
+
 impl Rule<2> for RAdam {
     type Step = RectifiedStep;
     const NAME: &'static str = "radam";
@@ -74,10 +82,8 @@ impl Rule<2> for RAdam {
     fn at(&self, clock: &Clock, _: &mut [f64]) -> RectifiedStep {
         let (adam, t) = (self.0.step(clock), clock.t as f64);
         let power = self.0.beta_2.powf(t);
-        let limit = 2.0 / (1.0 - self.0.beta_2) - 1.0;
-        let r = limit - 2.0 * t * power / (1.0 - power);
+        let (r, factor) = rectification(self.0.beta_2, clock.t);
         let rectified = r > 5.0;
-        let factor = ((r - 4.0) * (r - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * r)).sqrt();
         let adaptive = if rectified { adam.lr * factor * (1.0 - power).sqrt() } else { 0.0 };
         RectifiedStep { adam, adaptive, plain: adam.lr, rectified }
     }

@@ -21,11 +21,11 @@ pub(super) fn positive<V: Value>(x: V) -> V {
     x.where_positive(one, zero)
 }
 
-/// `a / b` where both are above 0, else 1.
-pub(super) fn ratio<V: Value>(a: V, b: V) -> V {
+/// `a / (b + epsilon)` where both are above 0, else 1.
+pub(super) fn ratio<V: Value>(a: V, b: V, epsilon: f64) -> V {
     let one = a.constant(1.0);
     let both = a.clone() * b.clone();
-    both.where_positive(a / b, one)
+    both.where_positive(a / b.offset(epsilon), one)
 }
 
 /// The slots, which a rule has made and gets back in the same order.

@@ -10,11 +10,15 @@
 //! z    = z - lr_t d_t                                          (2)
 //! x    = y + (1 - 1 / b) (z - y)                               (3), to evaluate
 //! ```
+//! AdamW with `amsgrad` keeps the largest corrected v so far in place of it. With `decoupling_c` C above 0 its c_t is
+//! `min(1, C (1 - b) c_t)`, so that the average forgets as fast as is asked for, whatever b is.
+//!
 //! [`FusedOptimizer::evaluation`](crate::FusedOptimizer::evaluation) makes the model at x beside the one that trains,
 //! so that no mode has to be switched. Running statistics of batch normalization belong to y and must be recomputed at x.
 //!
 //! # Reference
-//! A. Defazio et al., "The road less scheduled", 2024, arXiv 2405.15682, and the authors' code. The rate is 10 to 50
+//! A. Defazio et al., "The road less scheduled", 2024, arXiv 2405.15682, and the authors' code; `decoupling_c`: M. Song et
+//! al., "Through the river", 2025, arXiv 2507.09846. The rate is 10 to 50
 //! times that of scheduled SGD, 1 to 10 times that of AdamW.
 
 use crate::decay::Decay;
@@ -56,6 +60,7 @@ impl ScheduleFreeSgdConfig {
             warmup: self.warmup,
             r: check::non_negative("r", self.r)?,
             power: check::non_negative("weight_lr_power", self.weight_lr_power)?,
+            decoupling: 0,
             weight_decay: self.weight_decay,
         };
         Elementwise::new(FreeSgd(average)).with_decay(Decay::Inner(self.weight_decay))
@@ -87,6 +92,12 @@ pub struct ScheduleFreeAdamWConfig {
     /// Strength of weight decay at y, in `[0, inf)`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
+    /// Whether the second moment may not fall.
+    #[config(default = false)]
+    pub amsgrad: bool,
+    /// C of the shorter average; 0 for the plain one.
+    #[config(default = 0)]
+    pub decoupling_c: usize,
 }
 
 impl ScheduleFreeAdamWConfig {
@@ -100,12 +111,17 @@ impl ScheduleFreeAdamWConfig {
             warmup: self.warmup,
             r: check::non_negative("r", self.r)?,
             power: check::non_negative("weight_lr_power", self.weight_lr_power)?,
+            decoupling: self.decoupling_c,
             weight_decay: self.weight_decay,
         };
         let beta_2 = check::range("beta_2", self.beta_2, 0.0..1.0)?;
         let epsilon = check::non_negative("epsilon", self.epsilon)?;
-        Elementwise::new(FreeAdamW { average, beta_2, epsilon })
-            .with_decay(Decay::Inner(self.weight_decay))
+        let optimizer = if self.amsgrad {
+            Elementwise::new(FreeAdamW::<true> { average, beta_2, epsilon })
+        } else {
+            Elementwise::new(FreeAdamW::<false> { average, beta_2, epsilon })
+        };
+        optimizer.with_decay(Decay::Inner(self.weight_decay))
     }
 }
 super::doors!(ScheduleFreeAdamWConfig);
@@ -121,6 +137,7 @@ struct Average {
     warmup: usize,
     r: f64,
     power: f64,
+    decoupling: usize,
     weight_decay: f64,
 }
 
@@ -151,6 +168,10 @@ impl Average {
         let weight = t.powf(self.r) * largest.powf(self.power);
         memory.copy_from_slice(&[largest, sum + weight]);
         let c = if sum + weight == 0.0 { 0.0 } else { weight / (sum + weight) };
+        let c = match self.decoupling {
+            0 => c,
+            decoupling => (c * (1.0 - self.b) * decoupling as f64).min(1.0),
+        };
         let weight_decay = if clock.decays { self.weight_decay } else { 0.0 };
         AverageStep { lr, c, b: self.b, weight_decay, first: clock.t == 1 }
     }
@@ -201,7 +222,7 @@ impl Rule<1> for FreeSgd {
 }
 
 #[derive(Debug, Clone)]
-struct FreeAdamW {
+struct FreeAdamW<const AMS: bool> {
     average: Average,
     beta_2: f64,
     epsilon: f64,
@@ -213,10 +234,33 @@ struct AdamWStep {
     beta_2: f64,
     fresh: f64,
     root: f64,
+    /// Its square.
+    correct: f64,
     epsilon: f64,
 }
 
-impl Rule<2> for FreeAdamW {
+impl<const AMS: bool> FreeAdamW<AMS> {
+    fn step(&self, clock: &Clock, memory: &mut [f64]) -> AdamWStep {
+        let correct = 1.0 / (1.0 - self.beta_2.powf(clock.t as f64));
+        AdamWStep {
+            average: self.average.at(clock, memory),
+            beta_2: self.beta_2,
+            fresh: 1.0 - self.beta_2,
+            root: correct.sqrt(),
+            correct,
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+impl AdamWStep {
+    #[inline(always)]
+    fn second<V: Value>(&self, v: V, g: V) -> V {
+        v.scale(self.beta_2) + g.square().scale(self.fresh)
+    }
+}
+
+impl Rule<2> for FreeAdamW<false> {
     type Step = AdamWStep;
     const NAME: &'static str = "schedule_free_adamw";
     const SLOTS: [&'static str; 2] = ["z", "exp_avg_sq"];
@@ -230,22 +274,44 @@ impl Rule<2> for FreeAdamW {
     }
 
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> AdamWStep {
-        AdamWStep {
-            average: self.average.at(clock, memory),
-            beta_2: self.beta_2,
-            fresh: 1.0 - self.beta_2,
-            root: 1.0 / (1.0 - self.beta_2.powf(clock.t as f64)).sqrt(),
-            epsilon: self.epsilon,
-        }
+        self.step(clock, memory)
     }
 
     #[inline(always)]
     fn update<V: Value>(s: &AdamWStep, y: V, g: V, [z, v]: [V; 2]) -> (V, [V; 2]) {
         let z = s.average.from(&y, z);
-        let v = v.scale(s.beta_2) + g.clone().square().scale(s.fresh);
+        let v = s.second(v, g.clone());
         let d = g / v.clone().sqrt().scale(s.root).offset(s.epsilon);
         let (y, z) = s.average.step(y, z, d);
         (y, [z, v])
+    }
+}
+
+impl Rule<3> for FreeAdamW<true> {
+    type Step = AdamWStep;
+    const NAME: &'static str = "schedule_free_adamw_amsgrad";
+    const SLOTS: [&'static str; 3] = ["z", "exp_avg_sq", "max_exp_avg_sq"];
+
+    fn memory(&self) -> Vec<f64> {
+        vec![0.0, 0.0]
+    }
+
+    fn evaluation(&self) -> Option<(usize, f64)> {
+        Some(self.average.evaluation())
+    }
+
+    fn at(&self, clock: &Clock, memory: &mut [f64]) -> AdamWStep {
+        self.step(clock, memory)
+    }
+
+    #[inline(always)]
+    fn update<V: Value>(s: &AdamWStep, y: V, g: V, [z, v, x]: [V; 3]) -> (V, [V; 3]) {
+        let z = s.average.from(&y, z);
+        let v = s.second(v, g.clone());
+        let x = x.max(v.clone().scale(s.correct));
+        let d = g / x.clone().sqrt().offset(s.epsilon);
+        let (y, z) = s.average.step(y, z, d);
+        (y, [z, v, x])
     }
 }
 
@@ -274,6 +340,29 @@ mod tests {
             let x = walk.evaluation()[0];
             assert!((x - sum / (k + 1) as f64).abs() < 1e-12, "step {k}: {x}");
         }
+    }
+
+    /// The first step of every form is the rate along the sign; then g = 0, whose v falls.
+    #[test]
+    fn the_largest_moment_and_the_shorter_average_by_hand() {
+        let config = ScheduleFreeAdamWConfig::new().with_beta_2(0.5).with_epsilon(0.0);
+        let second = |config: ScheduleFreeAdamWConfig| {
+            let mut walk = crate::Walk::new(&config.build().expect("valid"), &[0.0]);
+            let first = walk.step(0.1, &[2.0])[0];
+            (first, walk.step(0.1, &[1.0])[0])
+        };
+        // c_1 = 1: y = z_0 - 0.1, z = -0.1. Then v = (4 / 4 + 1 / 2) / (3 / 4) = 2, c_2 = 1 / 2, b = 0.9.
+        let by = |c: f64, d: f64| -0.1 + 0.1 * (0.9 * (1.0 - c) - 1.0) * d;
+        let (first, plain) = second(config.clone());
+        assert!((first + 0.1).abs() < 1e-14 && (plain - by(0.5, 0.5f64.sqrt())).abs() < 1e-14);
+        // The first corrected v is 4.
+        let (_, ams) = second(config.clone().with_amsgrad(true));
+        assert!((ams - by(0.5, 0.5)).abs() < 1e-14, "{ams}");
+        // C = 4: c_1 = 0.4, so y = 0.1 (0.9 * 0.6 - 1), z = -0.1; c_2 = 0.2.
+        let (first, short) = second(config.with_decoupling_c(4));
+        assert!((first + 0.046).abs() < 1e-14, "{first}");
+        let expected = first + 0.2 * (-0.1 - first) + 0.1 * (0.9 * 0.8 - 1.0) * 0.5f64.sqrt();
+        assert!((short - expected).abs() < 1e-14, "{short}");
     }
 
     #[test]

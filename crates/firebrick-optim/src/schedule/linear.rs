@@ -84,6 +84,9 @@ mod tests {
     fn ends_exactly_and_may_rise_from_zero() {
         let schedule = LinearConfig::new(0.0, 0.3, 7).build().expect("valid");
         assert_eq!((schedule.rate(0), schedule.rate(7), schedule.rate(u64::MAX)), (0.0, 0.3, 0.3));
+        // Down to 0 over N updates the last of them has L / N: none is wasted.
+        let down = LinearConfig::new(2.0, 0.0, 8).build().expect("valid");
+        assert_eq!((down.rate(7), down.rate(8)), (0.25, 0.0));
         let one = LinearConfig::new(1.0, 0.1, 1).build().expect("valid");
         assert_eq!((one.rate(0), one.rate(1)), (1.0, 0.1));
     }

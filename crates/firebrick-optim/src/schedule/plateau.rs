@@ -111,8 +111,7 @@ impl PlateauConfig {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn init(&self) -> Result<PlateauScheduler, ConfigError> {
-        let plateau = Arc::new(Mutex::new(self.build()?));
-        Ok(PlateauScheduler { plateau, status: LoadStatus::default() })
+        Ok(self.build()?.into())
     }
 }
 
@@ -285,6 +284,13 @@ impl Plateau {
 pub struct PlateauScheduler {
     plateau: Arc<Mutex<Plateau>>,
     status: LoadStatus,
+}
+
+/// The scheduler that starts where the plateau stands, as by name from [`create`](super::create).
+impl From<Plateau> for PlateauScheduler {
+    fn from(plateau: Plateau) -> Self {
+        Self { plateau: Arc::new(Mutex::new(plateau)), status: LoadStatus::default() }
+    }
 }
 
 impl PlateauScheduler {

@@ -4,13 +4,18 @@
 //! # Update
 //! ```text
 //! SAM    e = rho g / (|g| + 1e-12)                    norm over all parameters
-//! ASAM   e = rho T^2 g / (|T g| + 1e-12), T = |p| + eta
+//! ASAM   e = rho T^2 g / (|T g| + 1e-12), T = |p| + eta, of offsets 1
 //! g_s = gradient at p + e;  then the base optimizer steps from p with g_s
 //! GSAM   with g_s - alpha (g - <g, g_s> / |g_s|^2 g_s) in place of g_s
 //! ```
 //! # Reference
 //! P. Foret et al., "Sharpness-aware minimization", 2020, arXiv 2010.01412; J. Kwon et al., "ASAM", 2021, arXiv
 //! 2102.11600; J. Zhuang et al., "Surrogate gap minimization improves sharpness-aware training", 2022, arXiv 2203.08065.
+//!
+//! # Differences
+//! Offsets (biases, and the `beta` of norms) take plain steps in ASAM, as in its authors' code: what does not multiply
+//! has no scale to be invariant to. Implementations that scale every parameter by its size leave an offset at 0 where
+//! it is.
 
 use super::pairs::{Store, replace};
 use crate::tie::tie;
@@ -18,6 +23,7 @@ use burn::config::Config;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use firebrick_backend::{ParameterInfo, Role, parameters};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -29,9 +35,9 @@ pub enum SamForm {
     /// A ball of radius rho.
     #[default]
     Plain,
-    /// A ball that grows with each weight (ASAM); usual rho 0.5.
+    /// A ball that grows with each weight, offsets left alone (ASAM); usual rho 0.5.
     Adaptive {
-        /// Least size of a weight, usually 0.01.
+        /// What is added to a weight's size, usually 0.01.
         eta: f64,
     },
 }
@@ -180,10 +186,41 @@ impl Sum {
     }
 }
 
-fn rescale<const D: usize>(form: SamForm, value: &Tensor<D>, grad: Tensor<D>) -> Tensor<D> {
-    match form {
-        SamForm::Plain => grad,
-        SamForm::Adaptive { eta } => grad * value.clone().abs().add_scalar(eta),
+/// T: how large the neighbourhood is along each parameter.
+struct Reach {
+    form: SamForm,
+    /// What is added to the output of a layer and multiplies nothing.
+    offsets: HashSet<ParamId>,
+}
+
+impl Reach {
+    fn of<M: Module>(form: SamForm, model: &M) -> Self {
+        let offset = |parameter: &ParameterInfo| {
+            let name = parameter.path.rsplit('.').next();
+            parameter.role == Role::Bias || parameter.role == Role::Norm && name == Some("beta")
+        };
+        let offsets = match form {
+            SamForm::Plain => HashSet::new(),
+            SamForm::Adaptive { .. } => {
+                parameters(model).into_iter().filter(offset).map(|offset| offset.id).collect()
+            }
+        };
+        Self { form, offsets }
+    }
+
+    /// T times the gradient.
+    fn rescale<const D: usize>(
+        &self,
+        id: ParamId,
+        value: &Tensor<D>,
+        grad: Tensor<D>,
+    ) -> Tensor<D> {
+        match self.form {
+            SamForm::Adaptive { eta } if !self.offsets.contains(&id) => {
+                grad * value.clone().abs().add_scalar(eta)
+            }
+            _ => grad,
+        }
     }
 }
 
@@ -191,36 +228,37 @@ impl Sam {
     /// The model at the worst point nearby, and what leads back.
     #[must_use]
     pub fn up<M: Module>(&self, model: M, grads: GradientsParams) -> (M, SamSnapshot) {
-        struct Norm<'a>(&'a GradientsParams, SamForm, Sum, HashSet<ParamId>);
+        struct Norm<'a>(&'a GradientsParams, &'a Reach, Sum, HashSet<ParamId>);
         impl ModuleVisitor for Norm<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 let first = self.3.insert(param.id);
                 if let Some(grad) = self.0.get::<D>(param.id).filter(|_| first) {
-                    let grad = rescale(self.1, &param.base().inner(), grad);
+                    let grad = self.1.rescale(param.id, &param.base().inner(), grad);
                     self.2.add(grad.square().sum());
                 }
             }
         }
         let (weights, buffers) = (Store::of(&model), Buffers::of(&model));
-        let mut norm = Norm(&grads, self.form, Sum::default(), HashSet::new());
+        let reach = Reach::of(self.form, &model);
+        let mut norm = Norm(&grads, &reach, Sum::default(), HashSet::new());
         model.visit(&mut norm);
         let Some(square) = norm.2.0 else {
             return (model, SamSnapshot { weights, buffers, grads });
         };
         let factor = square.sqrt().add_scalar(1e-12).recip().mul_scalar(self.rho);
-        struct Up<'a>(&'a GradientsParams, SamForm, Tensor<1>);
+        struct Up<'a>(&'a GradientsParams, &'a Reach, Tensor<1>);
         impl ModuleMapper for Up<'_> {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let Some(grad) = self.0.get::<D>(param.id) else { return param };
                 let value = param.base().inner();
-                let scaled = rescale(self.1, &value, grad);
-                let scaled = rescale(self.1, &value, scaled);
+                let scaled = self.1.rescale(param.id, &value, grad);
+                let scaled = self.1.rescale(param.id, &value, scaled);
                 let factor = self.2.clone().to_device(&value.device()).reshape([1; D]);
                 let up = value + scaled * factor;
                 replace(param, up)
             }
         }
-        let up = tie(model.map(&mut Up(&grads, self.form, factor)));
+        let up = tie(model.map(&mut Up(&grads, &reach, factor)));
         (up, SamSnapshot { weights, buffers, grads })
     }
 
@@ -277,7 +315,7 @@ impl Sam {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{grad_values, grads, net, refused, values};
+    use crate::testing::{grad_values, grads, named, net, refused, values};
     use burn::tensor::Device;
 
     fn flat(named: Vec<(String, Vec<f32>)>) -> Vec<f64> {
@@ -294,11 +332,14 @@ mod tests {
             let model = net(&Device::flex().autodiff());
             let start = values(&model);
             let g = flat(grad_values(&model, 0));
-            let t: Vec<f64> = start
+            let t: Vec<f64> = named(&model)
                 .iter()
-                .map(|&p| match form {
-                    SamForm::Plain => 1.0,
-                    SamForm::Adaptive { eta } => f64::from(p.abs()) + eta,
+                .flat_map(|(path, values)| {
+                    let offset = ["norm.beta", "linear.bias"].contains(&path.as_str());
+                    values.iter().map(move |&p| match form {
+                        SamForm::Adaptive { eta } if !offset => f64::from(p.abs()) + eta,
+                        _ => 1.0,
+                    })
                 })
                 .collect();
             let tg: Vec<f64> = g.iter().zip(&t).map(|(g, t)| g * t).collect();
@@ -315,6 +356,27 @@ mod tests {
             let (down, second) = sam.down(up, second, snapshot);
             assert_eq!(values(&down), start);
             assert_eq!(second.len(), 5);
+        }
+    }
+
+    /// Of a weight (0, 3) and a bias 0 under gradients (4, 1) and 2: T g = (0.04, 3.01, 2).
+    #[test]
+    fn asams_eta_is_not_for_offsets() {
+        use burn::nn::Linear;
+        let (device, plain) = (Device::flex().autodiff(), Device::flex());
+        let weight = Param::from_data([[0.0f32], [3.0]], &device);
+        let model = Linear { weight, bias: Some(Param::from_data([0.0f32], &device)) };
+        let mut grads = GradientsParams::new();
+        grads.register(model.weight.id, Tensor::<2>::from_floats([[4.0], [1.0]], &plain));
+        let bias = model.bias.as_ref().expect("there").id;
+        grads.register(bias, Tensor::<1>::from_floats([2.0], &plain));
+        let form = SamForm::Adaptive { eta: 0.01 };
+        let sam = SamConfig::new().with_rho(0.5).with_form(form).init().expect("valid");
+        let (up, _) = sam.up(model, grads);
+        let norm = (0.04f32 * 0.04 + 3.01 * 3.01 + 4.0).sqrt();
+        let along = [0.01 * 0.04, 3.01 * 3.01, 2.0].map(|e| 0.5 * e / norm);
+        for ((seen, start), along) in values(&up).into_iter().zip([0.0, 3.0, 0.0]).zip(along) {
+            assert!((seen - start - along).abs() < 1e-6, "{seen}: {start} and {along}");
         }
     }
 
