@@ -87,7 +87,8 @@ impl Transform for AdaptiveClip {
             Some(axis) if D >= 2 && axis < D => Some(axis),
             _ => unit_axis(path.owner(), D),
         };
-        let value = param.val();
+        // The gradient is that of what is trained, also where other weights are made of it.
+        let value = param.base();
         let weights = if value.is_autodiff() { value.inner() } else { value };
         let norm = unit_norms(gradient.clone(), axis);
         let weights = unit_norms(weights.to_device(&gradient.device()), axis).cast(norm.dtype());

@@ -385,6 +385,8 @@ mod tests {
                     Scheme::Fixed { deviation: 0.02, distribution: Distribution::TruncatedNormal },
                     0.0004,
                 ),
+                (Scheme::Fixed { deviation: 0.05, distribution: Distribution::Uniform }, 0.0025),
+                (Scheme::Fixed { deviation: 0.3, distribution: Distribution::Normal }, 0.09),
                 (Scheme::XavierUniform, 2.0 / 300.0),
                 (Scheme::XavierNormal, 2.0 / 300.0),
                 (Scheme::KaimingUniform, 2.0 / 200.0),
@@ -449,6 +451,35 @@ mod tests {
         let entries: Vec<f64> =
             (0..5000).map(|_| draw::orthogonal(3, 3, 1.0, &mut stream)[4]).collect();
         check_distribution(&entries, |x| (x + 1.0) / 2.0);
+        // So is one of a layer's weights, and of the middle of a delta-orthogonal kernel; one of each draw, for those of
+        // one matrix depend on one another.
+        let device = burn::tensor::Device::flex();
+        for scheme in [Scheme::DeltaOrthogonal { gain: 2.0 }, Scheme::Orthogonal { gain: 2.0 }] {
+            let mut entries = Vec::new();
+            for seed in 0..600 {
+                let weight = if matches!(scheme, Scheme::DeltaOrthogonal { .. }) {
+                    let conv = Conv2dConfig::new([3, 3], [3, 3]).init(&device);
+                    let weight = initialize(conv, scheme, Seed(seed)).weight.val();
+                    weight.narrow(2, 1, 1).narrow(3, 1, 1).reshape([3, 3])
+                } else {
+                    initialize(LinearConfig::new(3, 3).init(&device), scheme, Seed(seed))
+                        .weight
+                        .val()
+                };
+                let weight: Vec<f64> = weight.try_to_vec_as().expect("reads");
+                entries.push(weight[(seed % 9) as usize]);
+            }
+            check_distribution(&entries, |x| (x + 2.0) / 4.0);
+        }
+    }
+
+    #[test]
+    fn embeddings_are_standard_normal() {
+        let device = burn::tensor::Device::flex();
+        let embedding = burn::nn::EmbeddingConfig::new(100, 50).init(&device);
+        let embedding = initialize(embedding, Scheme::XavierUniform, Seed(6));
+        let weights: Vec<f64> = embedding.weight.val().try_to_vec_as().expect("reads");
+        check_distribution(&weights, normal_cumulative);
     }
 
     #[test]

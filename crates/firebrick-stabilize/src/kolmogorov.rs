@@ -4,7 +4,7 @@
 /// [0, 1], is below 2.6 / sqrt(n).
 ///
 /// A sample of the distribution fails that with probability 2 exp(-2 * 2.6^2) = 2.7e-6, so all checks of this crate
-/// together, fewer than 30 a back-end, raise a false alarm in less than 1e-4 of all choices of their seeds.
+/// together, fewer than 50 a back-end, raise a false alarm in less than 2e-4 of all choices of their seeds.
 #[track_caller]
 pub(crate) fn check_distribution(sample: &[f64], cumulative: impl Fn(f64) -> f64) {
     let mut sample = sample.to_vec();

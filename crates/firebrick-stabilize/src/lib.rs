@@ -32,6 +32,7 @@ mod noise_scale;
 mod non_finite;
 mod norm;
 mod outlier;
+mod probe;
 mod read;
 mod recurrent;
 mod reduce;
@@ -45,6 +46,7 @@ mod state;
 mod taps;
 mod transform;
 mod units;
+mod updates;
 mod watch;
 
 pub use adaptive::{AdaptiveClip, AdaptiveClipConfig};

@@ -16,9 +16,10 @@
 //! all after it in another. Names are made at the first look; a step at which nothing is looked at costs nothing.
 
 use crate::guard::{alone, remembers};
-use crate::norm::{Gathered, by_layer};
+use crate::norm::{Gathered, layer};
 use crate::read::read;
-use crate::reduce::{change, copy, zeros};
+use crate::reduce::zeros;
+use crate::updates::{After, Before};
 use crate::{Guard, Measured, NormType, TensorNorm, Verdict, depth_slope};
 use burn::config::Config;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -28,8 +29,8 @@ use firebrick_backend::host::HostTensor;
 use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, Record, check, names};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
-use std::iter::{Enumerate, Peekable};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::iter::Enumerate;
 use std::slice::Iter;
 
 /// Configuration of [`Monitor`].
@@ -59,7 +60,7 @@ impl MonitorConfig {
         Ok(Monitor {
             config: self.clone(),
             step: 0,
-            places: Vec::new(),
+            places: Places::default(),
             before: Before::default(),
             values: BTreeMap::new(),
         })
@@ -77,9 +78,9 @@ impl MonitorConfig {
 pub struct Monitor {
     config: MonitorConfig,
     step: usize,
-    /// The parameters of the model that was looked at last.
+    /// Those of the model that was looked at last.
     #[serde(skip)]
-    places: Vec<Place>,
+    places: Places,
     /// The weights before the step whose update is compared with them.
     #[serde(skip)]
     before: Before,
@@ -108,16 +109,16 @@ impl Guard for Monitor {
         let Self { config, step, places, before, values } = self;
         let due = step.is_multiple_of(config.every);
         *step += 1;
-        before.held.clear();
+        before.clear();
         if !due {
             return Verdict::Proceed;
         }
         values.clear();
         let known = measured.knows(NormType::Two);
-        let mut seen = Look::at(model, gradients, config, places, before, known);
+        let mut seen = Look::at(model, gradients, config, &places.all, before, known);
         if !seen.fits {
-            *places = Place::all(model);
-            seen = Look::at(model, gradients, config, places, before, known);
+            *places = Places::of(model);
+            seen = Look::at(model, gradients, config, &places.all, before, known);
         }
         let found = match seen.gathered {
             Some(gathered) => measured.learn(gathered, seen.found),
@@ -126,14 +127,22 @@ impl Guard for Monitor {
         let norms = measured.nameless(model, gradients, NormType::Two);
         values.insert(names::GRADIENT_NORM.into(), norms.global);
         // Both stand in the order of the walk.
-        let mut places = places.iter();
+        let mut all = places.all.iter();
         let placed = norms.tensors.iter();
-        let placed = placed.filter_map(|norm| Some((places.find(|at| at.id == norm.id)?, norm)));
+        let placed = placed.filter_map(|norm| Some((all.find(|at| at.id == norm.id)?, norm)));
         let tensors: Vec<(&Place, &TensorNorm)> = placed.collect();
         if config.layers {
-            let paths = tensors.iter().map(|(place, tensor)| (place.path.as_str(), tensor.norm));
-            for (layer, norm) in by_layer(paths) {
-                values.insert(format!("{}/{layer}", names::GRADIENT_NORM), norm);
+            // As a rule the parameters of a layer stand together.
+            let mut starts = vec![(usize::MAX, 0); places.layers.len()];
+            for (index, (place, _)) in tensors.iter().enumerate() {
+                let (start, end) = &mut starts[place.layer];
+                (*start, *end) = ((*start).min(index), index + 1);
+            }
+            for (layer, (start, end)) in starts.into_iter().enumerate() {
+                let Some(span) = tensors.get(start..end) else { continue };
+                let own = span.iter().filter(|(place, _)| place.layer == layer);
+                let norm = NormType::Two.combine(own.map(|(_, tensor)| tensor.norm));
+                values.insert(places.layers[layer].clone(), norm);
             }
         }
         let weights = tensors.iter().filter(|(place, _)| place.weight);
@@ -151,24 +160,18 @@ impl Guard for Monitor {
     }
 
     fn after_step<M: Module>(&mut self, model: &M) {
-        if self.before.held.is_empty() {
+        if self.before.is_empty() {
             return;
         }
-        let mut after = After::new(&self.before);
-        model.visit(&mut after);
-        let After { mut ratios, there, found, .. } = after;
-        let pairs = read(found);
-        let pairs = pairs.chunks_exact(2).map(|pair| (pair[0], pair[1]));
-        ratios.extend(there.into_iter().zip(pairs));
-        for (place, (moved, size)) in ratios {
+        for (place, (moved, size)) in After::of(model, &self.before) {
             // Weights that start at 0 have no ratio.
             if size > 0.0
-                && let Some(place) = self.places.get(place)
+                && let Some(place) = self.places.all.get(place)
             {
                 self.values.insert(place.ratio.clone(), (moved / size).log10());
             }
         }
-        self.before.held.clear();
+        self.before.clear();
     }
 
     fn record(&self, record: &mut Record) {
@@ -177,29 +180,45 @@ impl Guard for Monitor {
     }
 }
 
-/// A float parameter where a walk meets it. Its names cost more than the numbers of a small tensor.
+/// The float parameters in the order of a walk, and the names of what is said of them, which cost more than the numbers
+/// of a small tensor.
+#[derive(Debug, Default)]
+struct Places {
+    all: Vec<Place>,
+    /// The name of each layer's norm.
+    layers: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Place {
     id: ParamId,
-    path: String,
     /// The name of its update ratio.
     ratio: String,
+    /// Which layer it belongs to.
+    layer: usize,
     weight: bool,
     /// Whether the walk met it for the first time: a shared one has several places.
     first: bool,
 }
 
-impl Place {
-    fn all<M: Module>(model: &M) -> Vec<Self> {
-        let mut seen = HashSet::new();
-        let places = parameters(model).into_iter().map(|parameter| Self {
-            id: parameter.id,
-            ratio: format!("update_ratio/{}", parameter.path),
-            path: parameter.path,
-            weight: parameter.role == Role::Weight,
-            first: seen.insert(parameter.id),
-        });
-        places.collect()
+impl Places {
+    fn of<M: Module>(model: &M) -> Self {
+        let (mut seen, mut known, mut places) = (HashSet::new(), HashMap::new(), Self::default());
+        for parameter in parameters(model) {
+            let name = format!("{}/{}", names::GRADIENT_NORM, layer(&parameter.path));
+            let layer = *known.entry(name.clone()).or_insert(places.layers.len());
+            if layer == places.layers.len() {
+                places.layers.push(name);
+            }
+            places.all.push(Place {
+                id: parameter.id,
+                ratio: format!("update_ratio/{}", parameter.path),
+                layer,
+                weight: parameter.role == Role::Weight,
+                first: seen.insert(parameter.id),
+            });
+        }
+        places
     }
 }
 
@@ -233,8 +252,8 @@ impl Look<'_> {
         before: &mut Before,
         known: bool,
     ) -> Seen {
-        before.held.clear();
-        let gathered = (!known).then(|| Gathered::new(NormType::Two));
+        before.clear();
+        let gathered = (!known).then(|| Gathered::new(NormType::Two, gradients.len()));
         let seen = Seen { fits: true, gathered, zeros: 0, found: Vec::new() };
         let places = places.iter().enumerate();
         let mut look = Look { gradients, config, places, before, seen };
@@ -243,18 +262,29 @@ impl Look<'_> {
         look.seen
     }
 
-    fn count<const D: usize>(&mut self, gradient: Tensor<D>) {
-        let elements = gradient.shape().num_elements();
-        let gradient = match HostTensor::take(gradient) {
-            Ok(host) => {
-                self.seen.zeros += zeros(host.as_slice());
-                return;
+    fn look<const D: usize>(&mut self, id: ParamId, gradient: Tensor<D>) {
+        let Seen { gathered, zeros: count, found, .. } = &mut self.seen;
+        match HostTensor::take(gradient) {
+            Ok(gradient) => {
+                if self.config.zeros {
+                    *count += zeros(gradient.as_slice());
+                }
+                if let Some(gathered) = gathered {
+                    gathered.take_host(id, String::new(), gradient);
+                }
             }
-            Err(gradient) => gradient,
-        };
-        // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
-        let share = gradient.equal_scalar(0.0).float().cast(FloatDType::F32).mean();
-        self.seen.found.push(share.mul_scalar(elements as f64));
+            Err(gradient) => {
+                if self.config.zeros {
+                    // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
+                    let elements = gradient.shape().num_elements() as f64;
+                    let share = gradient.clone().equal_scalar(0.0).float().cast(FloatDType::F32);
+                    found.push(share.mean().mul_scalar(elements));
+                }
+                if let Some(gathered) = gathered {
+                    gathered.take_device(id, String::new(), gradient);
+                }
+            }
+        }
     }
 }
 
@@ -272,102 +302,10 @@ impl ModuleVisitor for Look<'_> {
             return;
         }
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        if gradient.shape().num_elements() == 0 {
-            return;
-        }
-        if self.config.zeros {
-            self.count(gradient.clone());
-        }
-        if let Some(gathered) = &mut self.seen.gathered {
-            gathered.take(param.id, String::new(), gradient);
-        }
-    }
-}
-
-/// The trainable parameters as they were before the step.
-#[derive(Debug, Default)]
-struct Before {
-    held: Vec<Held>,
-    /// Copies of those in host memory, by place, kept for the next time: a clone would make the optimizer write new
-    /// weights elsewhere.
-    copies: Vec<Vec<f32>>,
-}
-
-#[derive(Debug)]
-struct Held {
-    id: ParamId,
-    place: usize,
-    /// Flat, without autodiff; `None` for one that was copied.
-    there: Option<Tensor<1>>,
-}
-
-impl Before {
-    fn take<const D: usize>(&mut self, place: usize, param: &Param<Tensor<D>>) {
-        let value = plain(param);
-        let elements = value.shape().num_elements();
-        if elements == 0 {
-            return;
-        }
-        let there = match HostTensor::take(value) {
-            Ok(host) => {
-                if self.copies.len() <= place {
-                    self.copies.resize_with(place + 1, Vec::new);
-                }
-                self.copies[place].resize(elements, 0.0);
-                copy(host.as_slice(), &mut self.copies[place]);
-                None
-            }
-            Err(value) => Some(value.reshape([elements])),
-        };
-        self.held.push(Held { id: param.id, place, there });
-    }
-}
-
-/// The value without autodiff.
-fn plain<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
-    let value = param.val();
-    if value.is_autodiff() { value.inner() } else { value }
-}
-
-/// Compares the parameters after the step with what was held, which stands in the order of the same walk.
-struct After<'a> {
-    held: Peekable<Iter<'a, Held>>,
-    copies: &'a [Vec<f32>],
-    /// Mean change and mean magnitude by place, or their sums.
-    ratios: Vec<(usize, (f64, f64))>,
-    /// The same of parameters that are not in host memory, still on the device.
-    there: Vec<usize>,
-    found: Vec<Tensor<1>>,
-}
-
-impl<'a> After<'a> {
-    fn new(before: &'a Before) -> Self {
-        Self {
-            held: before.held.iter().peekable(),
-            copies: &before.copies,
-            ratios: Vec::new(),
-            there: Vec::new(),
-            found: Vec::new(),
-        }
-    }
-}
-
-impl ModuleVisitor for After<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(held) = self.held.next_if(|held| held.id == param.id) else { return };
-        let new = plain(param);
-        let elements = new.shape().num_elements();
-        match (&held.there, HostTensor::take(new)) {
-            (None, Ok(new)) if self.copies[held.place].len() == elements => {
-                let old = &self.copies[held.place];
-                self.ratios.push((held.place, change(old, new.as_slice())));
-            }
-            (Some(old), Err(new)) if old.shape().num_elements() == elements => {
-                let moved = (new.reshape([elements]) - old.clone()).abs().mean();
-                self.there.push(held.place);
-                self.found.push(Tensor::cat(vec![moved, old.clone().abs().mean()], 0));
-            }
-            _ => {}
+        if gradient.shape().num_elements() > 0
+            && (self.config.zeros || self.seen.gathered.is_some())
+        {
+            self.look(param.id, gradient);
         }
     }
 }
@@ -420,7 +358,7 @@ mod tests {
             for (step, weight) in [3.0, 30.0, 6.0].into_iter().enumerate() {
                 let mut grads = gradients(&model, &device, &[weight, 0.0], &[0.0]);
                 monitor.before_step(&model, &mut grads, 1.0);
-                assert_eq!(monitor.before.held.is_empty(), step % 2 == 1);
+                assert_eq!(monitor.before.is_empty(), step % 2 == 1);
                 monitor.after_step(&model);
             }
             assert_eq!(monitor.values()["grad_norm"], 6.0);

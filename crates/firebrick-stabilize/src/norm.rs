@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Which norm of the gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,18 +24,17 @@ pub enum NormType {
 
 impl NormType {
     /// The norm of the whole from the norms of its parts.
-    fn combine(self, parts: impl Iterator<Item = f64>) -> f64 {
+    pub(crate) fn combine(self, parts: impl Iterator<Item = f64> + Clone) -> f64 {
         match self {
             Self::One => parts.sum(),
             Self::Infinity => parts.fold(0.0, largest_of),
             Self::Two => {
                 // Squares of f32 norms neither overflow nor vanish in f64; f64 gradients may need the scale.
-                let parts: Vec<f64> = parts.collect();
-                let largest = Self::Infinity.combine(parts.iter().copied());
+                let largest = Self::Infinity.combine(parts.clone());
                 if largest == 0.0 || !largest.is_finite() {
                     return largest;
                 }
-                largest * parts.iter().map(|part| (part / largest).powi(2)).sum::<f64>().sqrt()
+                largest * parts.map(|part| (part / largest).powi(2)).sum::<f64>().sqrt()
             }
         }
     }
@@ -63,6 +62,8 @@ pub struct GradientNorms {
     pub global: f64,
     /// Parameter by parameter, in the order in which burn visits them.
     pub tensors: Vec<TensorNorm>,
+    /// Which norm it is.
+    pub norm_type: NormType,
 }
 
 impl GradientNorms {
@@ -72,25 +73,28 @@ impl GradientNorms {
         model.visit(&mut Name { path, tensors: self.tensors.iter_mut().peekable() });
     }
 
-    /// The Euclidean norm by layer: the parameters that share all of their path but the last name.
+    /// The norm by layer, in the order in which burn visits them: of the parameters that share all of their path but
+    /// the last name.
     #[must_use]
     pub fn layers(&self) -> Vec<(String, f64)> {
-        by_layer(self.tensors.iter().map(|tensor| (tensor.path.as_str(), tensor.norm)))
+        let mut places = HashMap::new();
+        let mut layers: Vec<(&str, Vec<f64>)> = Vec::new();
+        for TensorNorm { path, norm, .. } in &self.tensors {
+            let name = layer(path);
+            let place = *places.entry(name).or_insert(layers.len());
+            match layers.get_mut(place) {
+                Some((_, norms)) => norms.push(*norm),
+                None => layers.push((name, vec![*norm])),
+            }
+        }
+        let combine = |norms: Vec<f64>| self.norm_type.combine(norms.into_iter());
+        layers.into_iter().map(|(name, norms)| (name.to_owned(), combine(norms))).collect()
     }
 }
 
-/// The Euclidean norm by layer of norms that stand under these paths.
-pub(crate) fn by_layer<'a>(norms: impl Iterator<Item = (&'a str, f64)>) -> Vec<(String, f64)> {
-    let mut layers: Vec<(&str, Vec<f64>)> = Vec::new();
-    for (path, norm) in norms {
-        let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
-        match layers.last_mut() {
-            Some((name, norms)) if *name == layer => norms.push(norm),
-            _ => layers.push((layer, vec![norm])),
-        }
-    }
-    let combine = |norms: Vec<f64>| NormType::Two.combine(norms.into_iter());
-    layers.into_iter().map(|(name, norms)| (name.to_owned(), combine(norms))).collect()
+/// The layer of the parameter at `path`.
+pub(crate) fn layer(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(layer, _)| layer)
 }
 
 /// Measures the gradients of `model` in one read from the device.
@@ -129,7 +133,8 @@ pub(crate) fn measure<M: Module>(
 ) -> GradientNorms {
     let path = named.then(PathStack::default);
     let seen = HashSet::with_capacity(gradients.len());
-    let mut walk = Measure { gradients, path, seen, gathered: Gathered::new(norm_type) };
+    let gathered = Gathered::new(norm_type, gradients.len());
+    let mut walk = Measure { gradients, path, seen, gathered };
     model.visit(&mut walk);
     walk.gathered.finish(Vec::new()).0
 }
@@ -182,8 +187,10 @@ pub(crate) struct Gathered {
 const TINY: f64 = f32::MIN_POSITIVE as f64;
 
 impl Gathered {
-    pub(crate) fn new(norm_type: NormType) -> Self {
-        Self { norm_type, tensors: Vec::new(), host: Vec::new(), device: Vec::new() }
+    /// None yet of `count` gradients.
+    pub(crate) fn new(norm_type: NormType, count: usize) -> Self {
+        let (tensors, host) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        Self { norm_type, tensors, host, device: Vec::new() }
     }
 
     pub(crate) fn norm_type(&self) -> NormType {
@@ -192,13 +199,29 @@ impl Gathered {
 
     /// Takes a gradient that is not empty, of each parameter once.
     pub(crate) fn take<const D: usize>(&mut self, id: ParamId, path: String, gradient: Tensor<D>) {
+        match HostTensor::take(gradient) {
+            Ok(gradient) => self.take_host(id, path, gradient),
+            Err(gradient) => self.take_device(id, path, gradient),
+        }
+    }
+
+    /// [`take`](Self::take) of one in host memory.
+    pub(crate) fn take_host(&mut self, id: ParamId, path: String, gradient: HostTensor) {
+        self.host.push((self.tensors.len(), gradient));
+        let elements = self.host.last().map_or(0, |(_, gradient)| gradient.len());
+        self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
+    }
+
+    /// [`take`](Self::take) of one elsewhere.
+    pub(crate) fn take_device<const D: usize>(
+        &mut self,
+        id: ParamId,
+        path: String,
+        gradient: Tensor<D>,
+    ) {
         let index = self.tensors.len();
         let elements = gradient.shape().num_elements();
         self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
-        let gradient = match HostTensor::take(gradient) {
-            Ok(tensor) => return self.host.push((index, tensor)),
-            Err(gradient) => gradient,
-        };
         let magnitude = wide(gradient).abs();
         let largest = magnitude.clone().max();
         // Zeros stay zeros when divided by `TINY`. A NaN reaches `rest` even where a GPU's maximum drops it.
@@ -235,7 +258,7 @@ impl Gathered {
             };
         }
         let global = norm_type.combine(tensors.iter().map(|tensor| tensor.norm));
-        (GradientNorms { global, tensors }, further)
+        (GradientNorms { global, tensors, norm_type }, further)
     }
 }
 
@@ -307,6 +330,34 @@ mod tests {
             assert_eq!(layers.len(), 1);
             assert_eq!(layers[0].0, "layer");
             assert!((layers[0].1 - 5.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_layer_around_another_is_joined_by_its_own_norm() {
+        /// Its own parameters stand on both sides of those of the layer in it.
+        #[derive(burn::module::Module, Debug)]
+        struct Around {
+            first: Param<Tensor<1>>,
+            within: burn::nn::Linear,
+            last: Param<Tensor<1>>,
+        }
+        for device in devices() {
+            let tracked = device.clone().autodiff();
+            let one = || Param::from_tensor(Tensor::<1>::ones([1], &tracked));
+            let within = burn::nn::LinearConfig::new(1, 1).with_bias(false).init(&tracked);
+            let model = vec![Around { first: one(), within, last: one() }];
+            let mut gradients = GradientsParams::new();
+            let full = |value: f32| Tensor::<1>::full([1], value, &device);
+            gradients.register::<1>(model[0].first.id, full(3.0));
+            gradients.register::<1>(model[0].last.id, full(-4.0));
+            gradients.register::<2>(model[0].within.weight.id, full(2.0).reshape([1, 1]));
+            for (norm_type, norm) in
+                [(NormType::One, 7.0), (NormType::Two, 5.0), (NormType::Infinity, 4.0)]
+            {
+                let layers = gradient_norms(&model, &gradients, norm_type).layers();
+                assert_eq!(layers, [("0".into(), norm), ("0.within".into(), 2.0)]);
+            }
         }
     }
 

@@ -7,22 +7,41 @@
 use crate::NormType;
 use pulp::Arch;
 
+/// Work that is compiled once more for each instruction set, and run with the best one that the machine has. The
+/// whole of it must be inlined by force: what is called is compiled for the oldest machine.
+macro_rules! vectorized {
+    ($work:ty, $output:ty) => {
+        impl pulp::WithSimd for $work {
+            type Output = $output;
+
+            #[inline(always)]
+            fn with_simd<S: pulp::Simd>(self, _: S) -> $output {
+                self.run()
+            }
+        }
+    };
+}
+pub(crate) use vectorized;
+
+/// The sum of the lanes in f64; one after another they would wait for each other.
+#[inline(always)]
+pub(crate) fn total(lanes: &[f32; 32]) -> f64 {
+    let mut sums = [0f64; 4];
+    for four in lanes.as_chunks::<4>().0 {
+        for (sum, &lane) in sums.iter_mut().zip(four) {
+            *sum += f64::from(lane);
+        }
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
 /// Elements below which splitting costs more than it gains.
 const LEAF: usize = 1 << 15;
 
 /// Sum of magnitudes, sum of squares, or largest magnitude; NaN if an element is NaN.
 pub(crate) fn reduce(norm_type: NormType, values: &[f32]) -> f64 {
     if values.len() <= LEAF {
-        return Arch::new().dispatch(|| match norm_type {
-            NormType::One => sum(values, 0.0, f32::abs, |value| f64::from(value.abs())),
-            NormType::Two => sum(
-                values,
-                TINY_SQUARES,
-                |value| value * value,
-                |value| f64::from(value) * f64::from(value),
-            ),
-            NormType::Infinity => largest(values),
-        });
+        return Arch::new().dispatch(Reduce { norm_type, values });
     }
     // Halves of whole leaves: the tree of sums is fixed by the length alone.
     let middle = (values.len() / 2).next_multiple_of(LEAF).min(values.len() - 1);
@@ -33,6 +52,30 @@ pub(crate) fn reduce(norm_type: NormType, values: &[f32]) -> f64 {
         NormType::One | NormType::Two => left + right,
     }
 }
+
+/// [`reduce`] of a leaf.
+struct Reduce<'a> {
+    norm_type: NormType,
+    values: &'a [f32],
+}
+
+impl Reduce<'_> {
+    #[inline(always)]
+    fn run(self) -> f64 {
+        match self.norm_type {
+            NormType::One => sum(self.values, 0.0, f32::abs, |value| f64::from(value.abs())),
+            NormType::Two => sum(
+                self.values,
+                TINY_SQUARES,
+                |value| value * value,
+                |value| f64::from(value) * f64::from(value),
+            ),
+            NormType::Infinity => largest(self.values),
+        }
+    }
+}
+
+vectorized!(Reduce<'_>, f64);
 
 /// [`reduce`] of each slice, in one parallel region.
 pub(crate) fn reduce_all(norm_type: NormType, slices: &[&[f32]], results: &mut [f64]) {
@@ -71,15 +114,32 @@ fn scale(values: &mut [f32], factor: f64) {
         rayon::join(|| scale(left, factor), || scale(right, factor));
         return;
     }
-    let narrow = factor as f32;
-    Arch::new().dispatch(|| {
-        if narrow.is_normal() {
-            values.iter_mut().for_each(|value| *value *= narrow);
-        } else {
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
-        }
-    });
+    Arch::new().dispatch(Scale { values, factor });
 }
+
+/// [`scale`] of a leaf.
+struct Scale<'a> {
+    values: &'a mut [f32],
+    factor: f64,
+}
+
+impl Scale<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let narrow = self.factor as f32;
+        if narrow.is_normal() {
+            for value in self.values {
+                *value *= narrow;
+            }
+        } else {
+            for value in self.values {
+                *value = (f64::from(*value) * self.factor) as f32;
+            }
+        }
+    }
+}
+
+vectorized!(Scale<'_>, ());
 
 /// Copies `from` into `to`, as far as the shorter of them goes.
 pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
@@ -100,10 +160,25 @@ pub(crate) fn zeros(values: &[f32]) -> usize {
         let (left, right) = rayon::join(|| zeros(left), || zeros(right));
         return left + right;
     }
-    // A leaf's count fits, and a sum that is checked for overflow is not vectorized.
-    let count = |sum: u32, value: &f32| sum.wrapping_add(u32::from(*value == 0.0));
-    Arch::new().dispatch(|| values.iter().fold(0, count) as usize)
+    Arch::new().dispatch(Zeros(values))
 }
+
+/// [`zeros`] of a leaf.
+struct Zeros<'a>(&'a [f32]);
+
+impl Zeros<'_> {
+    #[inline(always)]
+    fn run(self) -> usize {
+        // A leaf's count fits, and a sum that is checked for overflow is not vectorized.
+        let mut count = 0u32;
+        for &value in self.0 {
+            count = count.wrapping_add(u32::from(value == 0.0));
+        }
+        count as usize
+    }
+}
+
+vectorized!(Zeros<'_>, usize);
 
 /// The sums of `|new - old|` and of `|old|`.
 pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
@@ -116,14 +191,28 @@ pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
             rayon::join(|| change(old_left, new_left), || change(old_right, new_right));
         return (left.0 + right.0, left.1 + right.1);
     }
-    Arch::new().dispatch(|| {
-        let blocks = old.chunks(BLOCK).zip(new.chunks(BLOCK));
-        blocks.fold((0.0, 0.0), |(moved, size), (old, new)| {
-            let moves = pairs(old, new, |old, new| (new - old).abs());
-            (moved + moves, size + pairs(old, old, |old, _| old.abs()))
-        })
-    })
+    Arch::new().dispatch(Change { old, new })
 }
+
+/// [`change`] of a leaf.
+struct Change<'a> {
+    old: &'a [f32],
+    new: &'a [f32],
+}
+
+impl Change<'_> {
+    #[inline(always)]
+    fn run(self) -> (f64, f64) {
+        let (mut moved, mut size) = (0.0, 0.0);
+        for (old, new) in self.old.chunks(BLOCK).zip(self.new.chunks(BLOCK)) {
+            moved += pairs(old, new, |old, new| (new - old).abs());
+            size += pairs(old, old, |old, _| old.abs());
+        }
+        (moved, size)
+    }
+}
+
+vectorized!(Change<'_>, (f64, f64));
 
 /// The sum over the pairs of a block, in f32.
 #[inline(always)]
@@ -138,7 +227,7 @@ fn pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     for (lane, (&left, &right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
         *lane += term(left, right);
     }
-    lanes.iter().map(|&lane| f64::from(lane)).sum()
+    total(&lanes)
 }
 
 /// Elements of a block; each of its 32 lanes adds up 32 of them, so the sum is good to 33 roundings, 2e-6.
@@ -154,27 +243,26 @@ fn sum(
     term: impl Fn(f32) -> f32,
     exact: impl Fn(f32) -> f64,
 ) -> f64 {
-    values
-        .chunks(BLOCK)
-        .map(|block| {
-            let mut lanes = [0f32; 32];
-            let (chunks, rest) = block.as_chunks::<32>();
-            for chunk in chunks {
-                for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                    *lane += term(value);
-                }
-            }
-            for (lane, &value) in lanes.iter_mut().zip(rest) {
+    let mut whole = 0.0;
+    for block in values.chunks(BLOCK) {
+        let mut lanes = [0f32; 32];
+        let (chunks, rest) = block.as_chunks::<32>();
+        for chunk in chunks {
+            for (lane, &value) in lanes.iter_mut().zip(chunk) {
                 *lane += term(value);
             }
-            let quick: f64 = lanes.iter().map(|&lane| f64::from(lane)).sum();
-            if quick.is_finite() && quick >= smallest {
-                quick
-            } else {
-                block.iter().map(|&value| exact(value)).sum()
-            }
-        })
-        .sum()
+        }
+        for (lane, &value) in lanes.iter_mut().zip(rest) {
+            *lane += term(value);
+        }
+        let quick = total(&lanes);
+        whole += if quick.is_finite() && quick >= smallest {
+            quick
+        } else {
+            block.iter().map(|&value| exact(value)).sum()
+        };
+    }
+    whole
 }
 
 /// Magnitudes compare like their bits, and every NaN lies above infinity.

@@ -19,7 +19,7 @@ use firebrick_core::Record;
 
 /// Collects statistics of tensors on the device until they are read together.
 ///
-/// Costs three passes over a tensor in host memory; elsewhere four to six reductions, and one read for all. For the
+/// Costs two passes over a tensor in host memory; elsewhere four to six reductions, and one read for all. For the
 /// errors going back see [`Watch`](crate::Watch).
 ///
 /// ```
@@ -152,6 +152,11 @@ impl Taps {
         self.seen.push(Seen { name, bounded, found });
     }
 
+    /// Takes over what was seen elsewhere.
+    pub(crate) fn take(&mut self, name: String, found: Glance) {
+        self.seen.push(Seen { name, bounded: false, found: Some(found) });
+    }
+
     /// How many tensors were looked at.
     pub(crate) fn count(&self) -> usize {
         self.seen.len()
@@ -239,10 +244,13 @@ pub fn depth_slope(sizes: &[f64]) -> Option<f64> {
 /// Writes the statistics as `activation_std/<name>`, `dead/<name>`, `saturated/<name>` and `activation_slope`.
 pub fn record_taps(taps: &[Tap], record: &mut Record) {
     for tap in taps {
-        record.values.insert(format!("activation_std/{}", tap.name), tap.deviation);
-        record.values.insert(format!("dead/{}", tap.name), tap.dead);
+        let mut add = |what: &str, value: f64| {
+            record.values.insert([what, tap.name.as_str()].concat(), value);
+        };
+        add("activation_std/", tap.deviation);
+        add("dead/", tap.dead);
         if let Some(saturated) = tap.saturated {
-            record.values.insert(format!("saturated/{}", tap.name), saturated);
+            add("saturated/", saturated);
         }
     }
     let sizes: Vec<f64> = taps.iter().map(|tap| tap.deviation).collect();

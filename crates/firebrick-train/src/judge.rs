@@ -5,7 +5,7 @@ use crate::running::Run;
 use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, SourceError, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
-use firebrick_core::{Record, names};
+use firebrick_core::{Record, check, names};
 use firebrick_regularize::{MaskSource, Penalty, Projection};
 use firebrick_stabilize::{Guard, StabilizeError, recalibrate};
 use std::cell::{Cell, RefCell};
@@ -46,6 +46,10 @@ pub(crate) fn numbers<M: Learn<Batch = S::Batch>, S: Source>(
 ) -> Result<Numbers, TrainError> {
     let train = if judge_training { Some(total(model, data.train)?) } else { None };
     let validation = data.validation.map(|data| total(model, data)).transpose()?;
+    // Nothing to judge by would read as a model that broke.
+    if let Some(measures) = &validation {
+        check::at_least("validation samples", measures.score.samples, 1)?;
+    }
     Ok(Numbers { train, validation })
 }
 

@@ -26,8 +26,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     ///
     /// # Errors
     /// Before any work when a configuration value is out of range, nothing is trainable, parameters are tied by
-    /// clones, or a checkpoint does not fit; later when the loss cannot be differentiated, there is no batch, the
-    /// data or the device fail, or the history or a checkpoint cannot be written.
+    /// clones, or a checkpoint does not fit; later when the loss cannot be differentiated, there is no batch or nothing
+    /// to judge by, the data or the device fail, or the history or a checkpoint cannot be written.
     pub fn run<M: Learn<Batch = S::Batch>, S: Source>(
         mut self,
         mut model: M,
@@ -222,8 +222,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let (record, judge) = (due(config.record_every as u64), due(config.judge_every_steps));
         let save = run.store.as_ref().is_some_and(|store| due(store.config.every_steps));
         if record || !run.watched.is_empty() {
-            let mut record = Record::new(run.epoch, run.step).with(names::BATCH_LOSS, loss);
-            record.values.append(&mut run.watched);
+            let mut record = Record::new(run.epoch, run.step);
+            record.values = std::mem::take(&mut run.watched);
+            record.values.insert(names::BATCH_LOSS.into(), loss);
             self.note(&mut record, rate, run);
             self.write(run, record)?;
         }

@@ -4,8 +4,9 @@ use crate::running::Run;
 use crate::{Fit, Learn, Optimize, SourceError, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor, TensorReadError};
 use firebrick_backend::PathStack;
+use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, Record, check};
 use firebrick_regularize::{Penalty, Projection};
 use firebrick_stabilize::{Guard, NormType, Verdict, Watch, gradient_norms};
@@ -157,7 +158,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         pass: Pass,
         run: &mut Run<M>,
     ) -> Result<(f64, Option<f64>, GradientsParams), TrainError> {
-        let read = |tensor: &Tensor<1>| tensor.clone().inner().try_into_scalar::<f64>();
+        let read = |tensor: &Tensor<1>| value(tensor.clone().inner());
         let scaled = |loss: Tensor<1>, by: f64| if by == 1.0 { loss } else { loss.mul_scalar(by) };
         let norm =
             |gradients: &GradientsParams| gradient_norms(model, gradients, NormType::Two).global;
@@ -181,7 +182,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let mut norms = Vec::new();
         let every = self.settings.config.watch_every;
         let due = pass == Pass::First && every > 0 && (run.step + 1).is_multiple_of(every);
-        let mut watch = due.then(Watch::default);
+        let mut watch = due.then(Watch::brief);
         // One batch a device: all are at work before the first gradient is asked for.
         let mut round = Vec::new();
         for (index, Part { batch, share, .. }) in window.into_iter().enumerate() {
@@ -241,7 +242,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         let mut mean = 0.0;
         for (share, loss) in losses {
-            mean += share * loss.try_into_scalar::<f64>()?;
+            mean += share * value(loss)?;
         }
         if several {
             gradients = accumulator.grads();
@@ -263,6 +264,14 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             return Err(TrainError::NoGradient);
         }
         Ok((mean, penalty, gradients))
+    }
+}
+
+/// The one element of `tensor`, read in place where that is in host memory.
+fn value(tensor: Tensor<1>) -> Result<f64, TensorReadError> {
+    match HostTensor::take(tensor) {
+        Ok(host) => Ok(host.as_slice().first().copied().map_or(f64::NAN, f64::from)),
+        Err(tensor) => tensor.try_into_scalar::<f64>(),
     }
 }
 
@@ -617,5 +626,10 @@ mod tests {
         };
         assert!(matches!(run(0), Err(TrainError::NoBatch { epoch: 1 })));
         assert_eq!(run(3).expect_err("fails").to_string(), "the data failed: disk gone");
+        let source = |at| Failing { device: device(), at };
+        let error = Fit::new(config(2).with_judge_every_steps(1), SgdConfig::new().init())
+            .run(net(&device()), &source(3), Some(&source(0)))
+            .expect_err("there is nothing to judge by");
+        assert_eq!(error.to_string(), "`validation samples` must be at least 1, got 0");
     }
 }

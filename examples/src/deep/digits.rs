@@ -44,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) weights: f64,
     /// The gradient's norm of each hidden layer at the first step, from the input on.
     pub(crate) flow: Vec<f64>,
+    /// The same at the end.
+    pub(crate) flow_after: Vec<f64>,
 }
 
 /// The rows of one seed: those that are trained on, and others.
@@ -99,7 +101,7 @@ pub(crate) fn train(
         let inputs = rows.train.data().inputs.clone();
         net.hidden = pretrain(net.hidden, &activation, inputs, &how, seed)?.layers;
     }
-    let flow = flow(&net, rows)?;
+    let flow = flow(&net, rows, recipe.clip)?;
     let sgd = SgdConfig::new().with_momentum(recipe.momentum);
     let clip = recipe.clip.map(|bound| ClipGlobalNormConfig::new(bound).init()).transpose()?;
     // Nothing skips a broken step here: what is not guarded against shows.
@@ -121,13 +123,20 @@ pub(crate) fn train(
         dead: dead(&net, rows),
         weights: length(&net),
         flow,
+        flow_after: self::flow(&net, rows, recipe.clip)?,
     })
 }
 
-fn flow(net: &Net, rows: &Rows) -> Result<Vec<f64>, Failure> {
+/// What a step would see of each hidden layer's gradient, after clipping where that is done.
+fn flow(net: &Net, rows: &Rows, clip: Option<f64>) -> Result<Vec<f64>, Failure> {
+    // A copy: looking must not move running statistics.
+    let net = net.valid().train();
     let loss = net.loss(rows.train.data().clone());
-    let gradients = GradientsParams::from_grads(loss.backward(), net);
-    let norms = gradient_norms(net, &gradients, NormType::Two);
+    let mut gradients = GradientsParams::from_grads(loss.backward(), &net);
+    if let Some(bound) = clip {
+        ClipGlobalNormConfig::new(bound).init()?.clip(&net, &mut gradients);
+    }
+    let norms = gradient_norms(&net, &gradients, NormType::Two);
     let weights = norms
         .tensors
         .iter()

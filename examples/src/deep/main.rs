@@ -8,6 +8,7 @@ mod print;
 mod recurrent;
 mod report;
 mod story;
+mod unrolled;
 
 #[cfg(test)]
 mod tests;

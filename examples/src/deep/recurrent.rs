@@ -170,6 +170,8 @@ pub(crate) struct RecurrentRun {
     pub(crate) losses: Vec<f64>,
     /// The gradient's norm of each step, before clipping.
     pub(crate) norms: Vec<f64>,
+    /// The [`errors`] of the last weights that gave a finite loss.
+    pub(crate) errors: Vec<(usize, f64)>,
 }
 
 impl RecurrentRun {
@@ -193,7 +195,8 @@ pub(crate) fn train(
     let mut optimizer = SgdConfig::new().fused().map_err(Failure::run)?;
     // A bound that nothing exceeds still measures the norm.
     let mut clip = ClipGlobalNormConfig::new(bound.unwrap_or(f64::MAX)).init()?;
-    let mut run = RecurrentRun { losses: Vec::new(), norms: Vec::new() };
+    let mut run = RecurrentRun { losses: Vec::new(), norms: Vec::new(), errors: Vec::new() };
+    let mut last = net.clone();
     for step in 0..steps {
         let data = sequences(32, length, seed.child(step as u64), device);
         let loss = net.loss(data, |_, hidden| hidden);
@@ -205,7 +208,9 @@ pub(crate) fn train(
         if !value.is_finite() {
             break;
         }
+        last = net.clone();
         net = Optimize::step(&mut optimizer, 0.01, net, gradients);
     }
+    run.errors = errors(&last, length, seed, device);
     Ok(run)
 }

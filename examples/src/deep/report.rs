@@ -74,7 +74,8 @@ fn one_flow(id: usize, flow: &Flow) -> String {
     for (index, line) in flow.lines.iter().enumerate() {
         let drawn = line.points.iter().map(|&(x, y)| (x as f64, finite(y).unwrap_or(f64::NAN)));
         chart.line(colour(index), drawn);
-        let ends = [line.points.first(), line.points.last()];
+        let mut known = line.points.iter().filter(|(_, y)| y.is_finite());
+        let ends = [known.next(), known.next_back()];
         let ends: Vec<String> =
             ends.into_iter().flatten().map(|(x, y)| format!("{y:.1e} at {x}")).collect();
         let _ = write!(description, "{}: {}. ", line.name, ends.join(", "));
@@ -82,14 +83,9 @@ fn one_flow(id: usize, flow: &Flow) -> String {
     let legend = legend(
         flow.lines.iter().enumerate().map(|(index, line)| (colour(index), line.name.as_str())),
     );
-    let caption = if flow.axis.starts_with("hidden") {
-        "Norm of the gradient of each hidden layer's weights at the first step, first seed."
-    } else {
-        "First seed."
-    };
     figure(
         &flow.title,
-        caption,
+        &flow.note,
         &legend,
         &chart.finish(&format!("flow-{id}"), &flow.title, &description),
     )

@@ -2,10 +2,10 @@
 
 use crate::digits::{Recipe, Rows, Run, train};
 use crate::net::{Kind, Plan};
-use crate::recurrent::{self, Recurrent};
+use crate::unrolled::{clipped, memory};
 use burn::tensor::Device;
 use firebrick::prelude::Seed;
-use firebrick::stabilize::{ForgetBias, Scheme};
+use firebrick::stabilize::Scheme;
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 use serde::Serialize;
@@ -55,6 +55,8 @@ pub(crate) struct Flow {
     pub(crate) axis: String,
     /// What the vertical one shows.
     pub(crate) number: String,
+    /// When it was measured.
+    pub(crate) note: String,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -97,6 +99,9 @@ struct Comparison {
 
 const SIGMOID: &str = "deep sigmoid net";
 const RELU: &str = "deep ReLU net";
+const LARGE: &str = "ReLU net started too large";
+const FAST: &str = "ReLU net at too high a rate";
+const FEW: &str = "ReLU net, 100 rows";
 const ROWS: usize = 1000;
 
 fn comparisons(quick: bool) -> Vec<Comparison> {
@@ -185,7 +190,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
         trains("residuals", RELU, relu, plan(relu, |plan| plan.residual = true), 0.5),
         trains(
             "clipping by the global norm at 1",
-            "ReLU net started too large",
+            LARGE,
             large,
             Recipe { clip: Some(1.0), ..large },
             0.5,
@@ -196,7 +201,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             margin: -0.1,
             ..trains(
                 "leaky ReLU, k 0.01",
-                "ReLU net at too high a rate",
+                FAST,
                 fast,
                 plan(fast, |plan| plan.kind = Kind::Leaky(0.01)),
                 0.0,
@@ -208,7 +213,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             margin: -0.1,
             ..trains(
                 "leaky ReLU with a learned k",
-                "ReLU net at too high a rate",
+                FAST,
                 fast,
                 plan(fast, |plan| plan.kind = Kind::Learned),
                 0.0,
@@ -220,13 +225,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             read: |run| run.held_out_loss,
             margin: 0.95,
             rows: 100,
-            ..trains(
-                "weight decay: L2 0.002",
-                "ReLU net, 100 rows",
-                few,
-                Recipe { decay: 0.002, ..few },
-                0.0,
-            )
+            ..trains("weight decay: L2 0.002", FEW, few, Recipe { decay: 0.002, ..few }, 0.0)
         },
         Comparison {
             number: "norm of the weights",
@@ -234,13 +233,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
             read: |run| run.weights,
             margin: 0.8,
             rows: 100,
-            ..trains(
-                "weight decay: L2 0.002",
-                "ReLU net, 100 rows",
-                few,
-                Recipe { decay: 0.002, ..few },
-                0.0,
-            )
+            ..trains("weight decay: L2 0.002", FEW, few, Recipe { decay: 0.002, ..few }, 0.0)
         },
     ]
 }
@@ -286,110 +279,50 @@ pub(crate) fn run(
         });
     }
     let first = request.seeds.first().copied().unwrap_or(0);
-    let flow = |title: &str, subject: &str| {
+    let flow = |title: &str, subject: &str, after: bool| {
         let of = |recipe: &Recipe, name: &str| {
             let known = known.iter().find(|(r, _, s, _)| r == recipe && *s == first);
-            known.map(|(.., run)| Line {
-                name: name.into(),
-                points: run.flow.iter().enumerate().map(|(i, &norm)| (i + 1, norm)).collect(),
+            known.map(|(.., run)| {
+                let norms = if after { &run.flow_after } else { &run.flow };
+                let points = norms.iter().enumerate().map(|(i, &norm)| (i + 1, norm)).collect();
+                Line { name: name.into(), points }
             })
         };
-        let chosen: Vec<&Comparison> =
-            comparisons.iter().filter(|comparison| comparison.subject == subject).collect();
+        // One measure may stand in several comparisons.
+        let mut chosen: Vec<&Comparison> = Vec::new();
+        for comparison in comparisons.iter().filter(|comparison| comparison.subject == subject) {
+            if !chosen.iter().any(|other| other.measure == comparison.measure) {
+                chosen.push(comparison);
+            }
+        }
         let plain = chosen.first().and_then(|comparison| of(&comparison.without, "plain"));
         let others =
             chosen.iter().filter_map(|comparison| of(&comparison.with, comparison.measure));
+        let when = if after { "after the training" } else { "at the first step" };
         Flow {
             title: title.into(),
             axis: "hidden layer, from the input".into(),
             number: "norm of the gradient".into(),
+            note: format!(
+                "Norm of the gradient of each hidden layer's weights {when}, first seed."
+            ),
             lines: plain.into_iter().chain(others).collect(),
         }
     };
-    let mut flows = vec![flow("The sigmoid net", SIGMOID), flow("The ReLU net", RELU)];
+    let mut flows = vec![
+        flow("The sigmoid net", SIGMOID, false),
+        flow("The ReLU net", RELU, false),
+        flow("The ReLU net that starts too large", LARGE, false),
+        flow("The ReLU net at too high a rate", FAST, true),
+        flow("The ReLU net on 100 rows", FEW, true),
+    ];
     progress(comparisons.len(), total, "clipping a recurrent net");
-    let (effect, flow) = clipped(request, device)?;
+    let (effect, over_training, over_time) = clipped(request, device)?;
     effects.push(effect);
-    flows.push(flow);
+    flows.extend([over_training, over_time]);
     progress(comparisons.len() + 1, total, "the memory of an LSTM");
     let (effect, flow) = memory(request, device)?;
     effects.push(effect);
     flows.push(flow);
     Ok(Summary { seeds: request.seeds.clone(), quick: request.quick, effects, flows })
-}
-
-/// A recurrent net that explodes, and the same with its gradients clipped.
-fn clipped(request: &Request, device: &Device) -> Result<(Effect, Flow), Failure> {
-    let size = (30, if request.quick { 100 } else { 200 });
-    let (mut without, mut with, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-    for &seed in &request.seeds {
-        let net = || Recurrent::relu(32, 1.05, Seed(seed), device);
-        let free = recurrent::train(net()?, size, None, Seed(seed), device)?;
-        let bound = recurrent::train(net()?, size, Some(1.0), Seed(seed), device)?;
-        without.push(free.last());
-        with.push(bound.last());
-        if lines.is_empty() {
-            for (name, run) in [("not clipped", &free), ("clipped at 1 (the norm before)", &bound)]
-            {
-                let points = run.norms.iter().enumerate().map(|(i, &norm)| (i + 1, norm));
-                lines.push(Line { name: name.into(), points: points.collect() });
-            }
-        }
-    }
-    let effect = Effect {
-        measure: "clipping by the global norm at 1".into(),
-        subject: format!("recurrent ReLU net, {} steps", size.0),
-        number: "squared error".into(),
-        share: false,
-        without,
-        with,
-        margin: 0.5,
-    };
-    let flow = Flow {
-        title: "A recurrent net that explodes".into(),
-        axis: "training step".into(),
-        number: "norm of the gradient".into(),
-        lines,
-    };
-    Ok((effect, flow))
-}
-
-/// How much of the error arrives at the first of 200 steps.
-fn memory(request: &Request, device: &Device) -> Result<(Effect, Flow), Failure> {
-    let steps = 200;
-    let (mut without, mut with, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-    for &seed in &request.seeds {
-        let seed = Seed(seed);
-        let chrono = ForgetBias::Chrono { longest: steps as f64 };
-        let nets = [
-            ("tanh net", Recurrent::tanh(32, seed, device)),
-            ("LSTM, forget bias 1", Recurrent::lstm(32, ForgetBias::Constant(1.0), seed, device)?),
-            ("LSTM, forget biases for 200 steps", Recurrent::lstm(32, chrono, seed, device)?),
-        ];
-        let errors = nets.map(|(name, net)| (name, recurrent::errors(&net, steps, seed, device)));
-        let first = |index: usize| errors[index].1.first().map_or(f64::NAN, |point| point.1);
-        // What is below f32 has vanished altogether.
-        without.push(first(0).max(f64::from(f32::MIN_POSITIVE)));
-        with.push(first(2));
-        if lines.is_empty() {
-            let line = |(name, points): (&str, _)| Line { name: name.into(), points };
-            lines.extend(errors.map(line));
-        }
-    }
-    let effect = Effect {
-        measure: "an LSTM with forget biases for 200 steps".into(),
-        subject: "recurrent tanh net, 200 steps".into(),
-        number: "error at the first step, of that at the last".into(),
-        share: false,
-        without,
-        with,
-        margin: 1e6,
-    };
-    let flow = Flow {
-        title: "Memory over 200 steps".into(),
-        axis: "step of the sequence".into(),
-        number: "size of the error, of that at the last step".into(),
-        lines,
-    };
-    Ok((effect, flow))
 }

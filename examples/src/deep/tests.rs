@@ -51,9 +51,31 @@ fn gradients_vanish_and_do_not_where_a_measure_is_taken() {
 }
 
 #[test]
+fn the_gradients_of_each_net_are_drawn() {
+    let summary = summary();
+    // Five nets on the digits, each layer by layer; one of the recurrent nets also over its training.
+    assert_eq!(summary.flows.len(), 8);
+    let digits = summary.effects.iter().filter(|effect| !effect.subject.contains("recurrent"));
+    for effect in digits {
+        let mut lines = summary.flows.iter().flat_map(|flow| &flow.lines);
+        assert!(lines.any(|line| line.name == effect.measure), "{}", effect.measure);
+    }
+    for flow in &summary.flows {
+        assert!(flow.lines.len() >= 2 && flow.lines.iter().all(|line| line.points.len() > 1));
+    }
+    // Clipping keeps the direction: each layer's norm is divided by the same number.
+    let [plain, clipped] = summary.flows[2].lines.as_slice() else { panic!("two lines") };
+    let pairs = || plain.points.iter().zip(&clipped.points);
+    let ratios: Vec<f64> = pairs().map(|(plain, clipped)| clipped.1 / plain.1).collect();
+    assert!(ratios.iter().all(|ratio| (ratio / ratios[0] - 1.0).abs() < 1e-3), "{ratios:?}");
+    let whole = pairs().map(|(_, clipped)| clipped.1 * clipped.1).sum::<f64>().sqrt();
+    assert!(ratios[0] < 1.0 && whole <= 1.0 + 1e-3, "{ratios:?} {whole}");
+}
+
+#[test]
 fn the_page_is_whole_and_needs_nothing_from_outside() {
     let page = report::html(summary());
-    assert_eq!(page.matches("<svg").count() - page.matches("aria-hidden").count(), 4);
+    assert_eq!(page.matches("<svg").count() - page.matches("aria-hidden").count(), 8);
     assert_eq!(page.matches("<figure>").count(), page.matches("</figure>").count());
     for outside in ["http:", "https:", "<script", "url(", "NaN", "inf "] {
         assert!(!page.contains(outside), "{outside}");

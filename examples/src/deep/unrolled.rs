@@ -1,0 +1,101 @@
+//! The two stories of recurrent nets, whose steps are the layers of a deep net.
+
+use crate::recurrent::{self, Recurrent};
+use crate::story::{Effect, Flow, Line, Request};
+use burn::tensor::Device;
+use firebrick::prelude::Seed;
+use firebrick::stabilize::ForgetBias;
+use firebrick_examples::failure::Failure;
+
+/// A recurrent net that explodes, and the same with its gradients clipped.
+pub(crate) fn clipped(request: &Request, device: &Device) -> Result<(Effect, Flow, Flow), Failure> {
+    let size = (30, if request.quick { 100 } else { 200 });
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let (mut over_training, mut over_time) = (Vec::new(), Vec::new());
+    for &seed in &request.seeds {
+        let net = || Recurrent::relu(32, 1.05, Seed(seed), device);
+        let free = recurrent::train(net()?, size, None, Seed(seed), device)?;
+        let bound = recurrent::train(net()?, size, Some(1.0), Seed(seed), device)?;
+        without.push(free.last());
+        with.push(bound.last());
+        if over_training.is_empty() {
+            let kept = |bound: &str| format!("{bound}, its last weights that gave a finite loss");
+            for (name, after, run) in [
+                ("not clipped", kept("not clipped"), free),
+                ("clipped at 1 (the norm before)", "clipped at 1, its last weights".into(), bound),
+            ] {
+                let points = run.norms.iter().enumerate().map(|(i, &norm)| (i + 1, norm));
+                over_training.push(Line { name: name.into(), points: points.collect() });
+                over_time.push(Line { name: after, points: run.errors });
+            }
+        }
+    }
+    let effect = Effect {
+        measure: "clipping by the global norm at 1".into(),
+        subject: format!("recurrent ReLU net, {} steps", size.0),
+        number: "squared error".into(),
+        share: false,
+        without,
+        with,
+        margin: 0.5,
+    };
+    let training = Flow {
+        title: "A recurrent net that explodes".into(),
+        axis: "training step".into(),
+        number: "norm of the gradient".into(),
+        note: "First seed.".into(),
+        lines: over_training,
+    };
+    let time = Flow {
+        title: "The same net, layer by layer".into(),
+        axis: STEP.into(),
+        number: OF_THE_LAST.into(),
+        note: "First seed; each step of the sequence is a layer of the unrolled net.".into(),
+        lines: over_time,
+    };
+    Ok((effect, training, time))
+}
+
+const STEP: &str = "step of the sequence";
+const OF_THE_LAST: &str = "size of the error, of that at the last step";
+
+/// How much of the error arrives at the first of 200 steps.
+pub(crate) fn memory(request: &Request, device: &Device) -> Result<(Effect, Flow), Failure> {
+    let steps = 200;
+    let (mut without, mut with, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    for &seed in &request.seeds {
+        let seed = Seed(seed);
+        let chrono = ForgetBias::Chrono { longest: steps as f64 };
+        let nets = [
+            ("tanh net", Recurrent::tanh(32, seed, device)),
+            ("LSTM, forget bias 1", Recurrent::lstm(32, ForgetBias::Constant(1.0), seed, device)?),
+            ("LSTM, forget biases for 200 steps", Recurrent::lstm(32, chrono, seed, device)?),
+        ];
+        let errors = nets.map(|(name, net)| (name, recurrent::errors(&net, steps, seed, device)));
+        let first = |index: usize| errors[index].1.first().map_or(f64::NAN, |point| point.1);
+        // What is below f32 has vanished altogether.
+        without.push(first(0).max(f64::from(f32::MIN_POSITIVE)));
+        with.push(first(2));
+        if lines.is_empty() {
+            let line = |(name, points): (&str, _)| Line { name: name.into(), points };
+            lines.extend(errors.map(line));
+        }
+    }
+    let effect = Effect {
+        measure: "an LSTM with forget biases for 200 steps".into(),
+        subject: "recurrent tanh net, 200 steps".into(),
+        number: "error at the first step, of that at the last".into(),
+        share: false,
+        without,
+        with,
+        margin: 1e6,
+    };
+    let flow = Flow {
+        title: "Memory over 200 steps".into(),
+        axis: STEP.into(),
+        number: OF_THE_LAST.into(),
+        note: "First seed; each step of the sequence is a layer of the unrolled net.".into(),
+        lines,
+    };
+    Ok((effect, flow))
+}
