@@ -78,9 +78,12 @@ impl Temperature {
         Ok(Self { value: 1.0 / (low * high).sqrt(), at_bound: false })
     }
 
-    /// Calibrated probabilities of logits `[n, k]`.
+    /// Calibrated probabilities of logits `[n, k]`; none of none.
     #[must_use]
     pub fn probabilities(&self, logits: Tensor<2>) -> Tensor<2> {
+        if logits.dims().contains(&0) {
+            return logits;
+        }
         softmax(logits.div_scalar(self.value), 1)
     }
 }

@@ -35,8 +35,10 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
 ///
+/// Half precision is averaged in single.
+///
 /// # Errors
-/// When there is no member or their shapes differ.
+/// When there is no member or no class, or their shapes differ.
 pub fn ensemble_probabilities(
     members: impl IntoIterator<Item = Tensor<2>>,
 ) -> Result<Tensor<2>, RegularizeError> {
@@ -44,6 +46,9 @@ pub fn ensemble_probabilities(
     let mut count = 0usize;
     for logits in members {
         let found = logits.dims();
+        if found[1] == 0 {
+            return Err(RegularizeError::Empty { what: "the set of classes" });
+        }
         if let Some(first) = sum.as_ref().map(Tensor::dims).filter(|first| *first != found) {
             let expected = format!("{first:?} as the first");
             let found = found.to_vec();

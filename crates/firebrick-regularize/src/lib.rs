@@ -3,6 +3,8 @@
 #![doc = include_str!("../README.md")]
 
 mod augment;
+#[cfg(all(test, feature = "flex"))]
+mod bad_input;
 mod calibrate;
 mod complexity;
 mod constraint;

@@ -4,6 +4,7 @@
 //! `cargo run --bin few` needs no argument; `--help` lists them all.
 
 mod model;
+mod pieces;
 mod print;
 mod recipe;
 mod report;

@@ -34,7 +34,7 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
         .iter()
         .map(|labels| format!(" {:<26}", format!("{labels} labels a class")))
         .collect();
-    writeln!(text, "{:<33}{}", "recipe", heads.trim_end())?;
+    writeln!(text, "{:<39}{}", "recipe", heads.trim_end())?;
     let mut kind = "";
     for row in &summary.rows {
         if row.kind != kind && !kind.is_empty() {
@@ -49,14 +49,12 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
                 format!(" {:>5.1} {over:<20}", 100.0 * cell.error.mean)
             })
             .collect();
-        writeln!(text, "{:<33}{}", row.name, cells.trim_end())?;
+        writeln!(text, "{:<39}{}", row.name, cells.trim_end())?;
     }
-    writeln!(
-        text,
-        "\nsemi-supervised against augmentation alone, and down-sampled against skewed:"
-    )?;
+    writeln!(text, "\nagainst another recipe than the plain one:")?;
     for row in summary.rows.iter().filter(|row| row.cells.iter().any(|c| c.over_against.is_some()))
     {
+        let name = format!("{} against {}", row.name, row.against);
         let cells: String = row
             .cells
             .iter()
@@ -64,7 +62,7 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
                 format!(" {:<26}", cell.over_against.as_ref().map_or(String::new(), difference))
             })
             .collect();
-        writeln!(text, "{:<33}{}", row.name, cells.trim_end())?;
+        writeln!(text, "{:<39}{}", name, cells.trim_end())?;
     }
     writeln!(
         text,
@@ -80,12 +78,12 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
                 format!(" {:<26}", all.join(" "))
             })
             .collect();
-        writeln!(text, "{:<33}{}", row.name, cells.trim_end())?;
+        writeln!(text, "{:<39}{}", row.name, cells.trim_end())?;
     }
     let best = &summary.best;
     writeln!(
         text,
-        "\nbest: {}; with {} labels a class {:.1} points better than plain, at least {:.1} at 95 % over all recipes",
+        "\nbest on the first fold: {}; on the others, with {} labels a class, {:.1} points better than plain, at least {:.1} at 95 %",
         best.name,
         summary.labels.first().copied().unwrap_or(0),
         -100.0 * best.gain.mean,

@@ -52,9 +52,7 @@ pub(crate) struct Setting {
 
 /// The settings in the order of the report: all recipes of the smallest number first.
 pub(crate) fn settings(recipes: &[Recipe], labels: &[usize]) -> Vec<Setting> {
-    let of = |&labels: &usize| {
-        recipes.iter().map(move |recipe| Setting { recipe: recipe.clone(), labels })
-    };
+    let of = |&labels: &usize| recipes.iter().map(move |&recipe| Setting { recipe, labels });
     labels.iter().flat_map(of).collect()
 }
 
@@ -136,7 +134,7 @@ fn parts(data: &Data, fold: &Fold, setting: &Setting, seed: Seed) -> Result<Part
     let mut pool = fold.train.clone();
     seed.stream("labels").shuffle(&mut pool);
     let n = setting.labels;
-    let wanted = |class: u32| match setting.recipe.sample {
+    let wanted = |class: u32| match setting.recipe.sample() {
         Sample::Even => n,
         _ if class < 5 => SKEW * n,
         _ => n,
@@ -153,7 +151,7 @@ fn parts(data: &Data, fold: &Fold, setting: &Setting, seed: Seed) -> Result<Part
             rest.push(row);
         }
     }
-    if setting.recipe.sample == Sample::DownSampled {
+    if setting.recipe.sample() == Sample::DownSampled {
         labelled.sort_unstable();
         let labels: Vec<u32> = labelled.iter().map(|&row| data.labels[row as usize]).collect();
         let part = Train::new((), labelled);
@@ -184,7 +182,7 @@ mod tests {
         let fold = &folds_of(&folds).expect("listed")[0];
         let recipes = Recipe::all();
         let recipe =
-            |sample| recipes.iter().find(|recipe| recipe.sample == sample).expect("there").clone();
+            |sample| *recipes.iter().find(|recipe| recipe.sample() == sample).expect("there");
         let draw = |sample, labels| {
             let setting = Setting { recipe: recipe(sample), labels };
             parts(&data, fold, &setting, Seed(3)).expect("draws")

@@ -1,6 +1,6 @@
 //! Everything that a run came to, in the form of the JSON file.
 
-use crate::recipe::{Kind, PLAIN, Recipe};
+use crate::recipe::{PLAIN, Recipe};
 use crate::run::{FOLDS, Request, Setting};
 use firebrick::select::{CandidateReport, Report, SelectError, Spread, corrected_interval};
 use firebrick_examples::failure::Failure;
@@ -39,6 +39,8 @@ pub(crate) struct Cell {
     pub(crate) over_plain: Option<Estimate>,
     /// Error less that of the recipe it is compared with, where that is another one.
     pub(crate) over_against: Option<Estimate>,
+    /// Labelled rows that were augmented over a training; a method for unlabelled rows has as many as its baseline.
+    pub(crate) augmented: f64,
     /// Share of the unlabelled rows whose prediction counts as a label at the end.
     pub(crate) kept_share: Option<f64>,
     /// Share of those that are right.
@@ -52,18 +54,20 @@ pub(crate) struct Cell {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
+    /// Whether it needs no other data and no other network than plain training.
+    pub(crate) regularizer: bool,
     pub(crate) description: String,
     pub(crate) against: &'static str,
     /// In the order of the numbers of labels.
     pub(crate) cells: Vec<Cell>,
 }
 
-/// The recipe with the smallest error, averaged over the numbers of labels.
+/// The recipe with the smallest error of the first fold, averaged over the numbers of labels.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Best {
     pub(crate) name: String,
-    /// Error less that of plain training with the fewest labels. The interval's level is 95 % for the best of all
-    /// recipes together: that of one recipe is 1 - 0.05 / recipes.
+    /// Error less that of plain training with the fewest labels, on the other folds: those have no part in the choice, so
+    /// that the interval need not pay for it.
     pub(crate) gain: Estimate,
     /// How much better than plain training it is at least.
     pub(crate) margin: f64,
@@ -140,6 +144,7 @@ impl Summary {
                     .unwrap_or(f64::NAN),
                 over_plain: over(PLAIN)?,
                 over_against: if recipe.against == PLAIN { None } else { over(recipe.against)? },
+                augmented: noted("augmented").unwrap_or(0.0),
                 kept_share: noted("kept_share"),
                 pseudo_accuracy: noted("pseudo_accuracy"),
                 largest_share: noted("largest_share"),
@@ -151,13 +156,8 @@ impl Summary {
                 let cells = request.labels.iter().map(|&labels| cell(recipe, labels));
                 Ok(Row {
                     name: recipe.name.to_owned(),
-                    kind: match recipe.kind {
-                        Kind::Plain => "plain",
-                        Kind::Regularizer => "regularizer",
-                        Kind::Augmentation => "augmentation",
-                        Kind::Unlabelled => "semi-supervised",
-                        Kind::Skewed => "skewed",
-                    },
+                    kind: recipe.kind.name(),
+                    regularizer: recipe.kind.regularizes(),
                     description: recipe.description(),
                     against: recipe.against,
                     cells: cells.collect::<Result<_, Failure>>()?,
@@ -205,19 +205,22 @@ fn values(
     candidate.folds.iter().map(|fold| fold.outcome.score().and_then(&of)).collect()
 }
 
-/// Chosen among all by the mean error; the interval pays for the choice.
+/// Chosen among all on the first fold, judged on the others.
 fn best(rows: &[Row], ratio: f64) -> Result<Best, Failure> {
-    let mean = |row: &Row| row.cells.iter().map(|cell| cell.error.mean).sum::<f64>();
-    let others = || rows.iter().filter(|row| row.name != PLAIN);
-    let best = others()
-        .min_by(|a, b| mean(a).total_cmp(&mean(b)))
+    let first = |row: &Row| {
+        let error = |cell: &Cell| cell.error.values.first().copied().unwrap_or(f64::NAN);
+        row.cells.iter().map(error).sum::<f64>()
+    };
+    let best = rows
+        .iter()
+        .filter(|row| row.name != PLAIN)
+        .min_by(|a, b| first(a).total_cmp(&first(b)))
         .ok_or_else(|| Failure::run("there is no recipe but the plain one"))?;
     let gain = best
         .cells
         .first()
         .and_then(|cell| cell.over_plain.as_ref())
         .ok_or_else(|| Failure::run("the plain recipe is missing"))?;
-    let level = 1.0 - (1.0 - LEVEL) / others().count() as f64;
-    let gain = Estimate::of(gain.values.clone(), ratio, level)?;
+    let gain = Estimate::of(gain.values.iter().skip(1).copied().collect(), ratio, LEVEL)?;
     Ok(Best { name: best.name.clone(), margin: -gain.high, gain })
 }

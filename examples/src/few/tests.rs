@@ -34,15 +34,18 @@ fn the_best_recipe_beats_plain_training_by_a_margin_that_holds_at_95_percent() {
     let names = [PLAIN, "UDA"];
     let summary = run(vec![5], 800, 2, &names, folder.path(), false);
     let best = &summary.best;
-    // The interval is over the folds, which is wider than their spread by the rows they share.
+    // The interval is over the folds that the recipe was not chosen on; it is wider than their spread by the rows they
+    // share.
     assert!(best.margin > 0.01, "{best:?}");
+    assert_eq!(best.gain.values.len(), 4);
     assert!(best.gain.values.iter().all(|gain| *gain < 0.0), "in every fold: {best:?}");
 }
 
 #[test]
 fn a_resumed_run_trains_nothing_again_and_the_page_holds_what_was_found() {
     let folder = tempfile::tempdir().expect("a folder");
-    let names = [PLAIN, "L2", "UDA", "skewed", "down-sampled"];
+    let names =
+        [PLAIN, "L2", "Jacobian", "GELU network", "augmentation", "UDA", "skewed", "down-sampled"];
     let first = run(vec![2, 3], 6, 2, &names, folder.path(), false);
     let again = run(vec![2, 3], 6, 2, &names, folder.path(), true);
     let text = |summary: &Summary| {
@@ -52,13 +55,30 @@ fn a_resumed_run_trains_nothing_again_and_the_page_holds_what_was_found() {
     let fresh = run(vec![2, 3], 6, 2, &names, folder.path(), false);
     assert_eq!(text(&first), text(&fresh), "the same seed, the same numbers");
 
+    let row = |name: &str| first.row(name).expect("compared");
+    for (at, labels) in [2, 3].into_iter().enumerate() {
+        // Six steps of all labelled rows, two or three a digit, for the method as for its baseline.
+        let augmented = (6 * 10 * labels) as f64;
+        assert_eq!(row("augmentation").cells[at].augmented, augmented);
+        assert_eq!(row("UDA").cells[at].augmented, augmented);
+        assert_eq!(row("L2").cells[at].augmented, 0.0);
+        for (name, against) in [("Jacobian", "GELU network"), ("UDA", "augmentation")] {
+            let over = row(name).cells[at].over_against.as_ref().expect("compared");
+            let (own, other) = (&row(name).cells[at].error, &row(against).cells[at].error);
+            for (over, (own, other)) in over.values.iter().zip(own.values.iter().zip(&other.values))
+            {
+                assert_eq!(*over, own - other);
+            }
+        }
+    }
+
     let page = report::html(&first);
-    for part in ["forest-2", "forest-3", "curve-data", "down-sampled", "UDA"] {
+    for part in ["forest-2", "forest-3", "curve-data", "down-sampled", "UDA", "Other networks"] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("NaN") && !page.contains("://"), "whole and without network");
     let printed = print::text(&first, folder.path());
-    assert!(printed.contains("L2") && printed.contains("best: "), "{printed}");
+    assert!(printed.contains("L2") && printed.contains("best on the first fold: "), "{printed}");
     assert!(printed.lines().all(|line| line.len() < 160), "{printed}");
 }
 

@@ -1,18 +1,18 @@
-//! One training by hand: what each piece of a recipe does to batch, loss and weights.
+//! One training by hand: the loop that the pieces of a recipe take part in, and what it leaves to predict with.
 
-use crate::model::Net;
-use crate::recipe::{Method, Recipe};
+use crate::model::{Net, as_images};
+use crate::pieces::{Pieces, strong, weak};
+use crate::recipe::{Method, Piece, Recipe};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use firebrick::core::{ConfigError, Philox, Record};
-use firebrick::optim::wrapper::{Ema, EmaConfig};
+use firebrick::optim::wrapper::{Ema, EmaConfig, Swa};
 use firebrick::prelude::*;
 use firebrick::regularize::{
-    ConfidencePenaltyConfig, ImageAugment, ImageOp, L2Config, LabelSmoothing, LabelSmoothingConfig,
-    MaskSource, MaxNormConfig, Mixup, MixupConfig, Penalty, Projection, ProximalL1Config,
-    PseudoReport, RDropConfig, Ramp, RegularizeError, Step, fixmatch_loss, mean_teacher_loss,
-    pi_model_loss, pseudo_label_loss, soft_cross_entropy, uda_loss,
+    ImageAugment, MaskSource, PseudoReport, Ramp, RegularizeError, Snapshots, SnapshotsConfig,
+    bootstrap_rows, ensemble_probabilities, fixmatch_loss, mean_teacher_loss, model_soup,
+    pi_model_loss, pseudo_label_loss, uda_loss,
 };
 use firebrick::train::Score;
 use firebrick_examples::data::Data;
@@ -24,6 +24,9 @@ const RATIO: usize = 3;
 /// Confidence from which a prediction counts as a label; UDA's is lower, as its targets are soft.
 const THRESHOLD: f64 = 0.95;
 const UDA_THRESHOLD: f64 = 0.8;
+/// How often the rate of a snapshot ensemble falls, and how many of the last models are used.
+const CYCLES: usize = 4;
+const LAST: usize = 3;
 
 /// Why a training gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,7 @@ pub(crate) struct Rows {
 pub(crate) struct Trained {
     pub(crate) train: Score,
     pub(crate) test: Score,
-    /// What the predictions on the rows without labels were at the end.
+    /// Steps, labelled rows that were augmented, and what the predictions on the rows without labels were at the end.
     pub(crate) record: Record,
 }
 
@@ -64,8 +67,8 @@ struct Order {
 }
 
 impl Order {
-    fn new(rows: usize, seed: Seed, purpose: &str) -> Self {
-        Self { rows: (0..rows as u32).collect(), at: rows, generator: seed.stream(purpose) }
+    fn new(rows: Vec<u32>, seed: Seed, purpose: &str) -> Self {
+        Self { at: rows.len(), rows, generator: seed.stream(purpose) }
     }
 
     fn next(&mut self, count: usize) -> Vec<u32> {
@@ -82,48 +85,6 @@ impl Order {
     }
 }
 
-/// The two strengths of augmentation; all of it keeps a digit the digit it is.
-struct Views {
-    weak: ImageAugment,
-    strong: ImageAugment,
-    side: usize,
-}
-
-impl Views {
-    fn new(side: usize, masks: &MaskSource) -> Result<Self, ConfigError> {
-        let weak = vec![
-            Step::preserving(ImageOp::Affine {
-                degrees: 10.0,
-                translate: 0.0,
-                scale: (0.9, 1.1),
-                shear: 8.0,
-            }),
-            Step::preserving(ImageOp::Shift { max: 1 }).with_prob(0.5),
-        ];
-        let strong = vec![
-            Step::preserving(ImageOp::Affine {
-                degrees: 20.0,
-                translate: 0.1,
-                scale: (0.8, 1.2),
-                shear: 15.0,
-            }),
-            Step::preserving(ImageOp::Brightness { max: 0.4 }),
-            Step::preserving(ImageOp::Cutout { size: 3 }),
-        ];
-        Ok(Self {
-            weak: ImageAugment::new(weak, masks)?,
-            strong: ImageAugment::new(strong, masks)?,
-            side,
-        })
-    }
-
-    fn of(&self, augment: &ImageAugment, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
-        let shape = rows.dims();
-        let images = rows.reshape([shape[0], 1, self.side, self.side]);
-        Ok(augment.labelled(images)?.reshape(shape))
-    }
-}
-
 /// Trains `recipe` for `steps` steps; `cancelled` is asked now and then.
 pub(crate) fn train(
     recipe: &Recipe,
@@ -133,61 +94,46 @@ pub(crate) fn train(
     device: &Device,
     cancelled: impl Fn() -> bool,
 ) -> Result<Trained, TrainingError> {
-    let (width, classes) = (rows.labelled.width, rows.labelled.classes);
     let scale = rows.labelled.scale();
-    let labelled = rows.labelled.tensors(scale, device);
-    let unlabelled = rows.unlabelled.tensors(scale, device);
-    let masks = MaskSource::named(seed, "batch");
-    let views = Views::new((width as f64).sqrt() as usize, &masks)?;
-    let batch = Batch {
-        smoothing: LabelSmoothingConfig::new().with_smoothing(recipe.smoothing).init()?,
-        mixup: MixupConfig::new().with_alpha(recipe.mixup).init(&masks)?,
-        views,
-        classes,
+    let mut run = Run {
+        recipe,
+        labelled: rows.labelled.tensors(scale, device),
+        unlabelled: rows.unlabelled.tensors(scale, device),
+        classes: rows.labelled.classes,
+        steps,
+        device,
+        augmented: 0,
     };
-    let projections = projections(recipe)?;
-    let penalty = L2Config::new(recipe.l2).init()?;
-    let schedule = CosineConfig::new(RATE, steps).build()?;
-    let mut net = Net::new(recipe, width, classes, seed, device)?;
-    let mut optimizer = AdamWConfig::new().with_weight_decay(0.0).fused()?;
-    let mut teacher = EmaConfig::new().with_decay(0.99).init(&net)?;
-    let mut order = Order::new(rows.labelled.len(), seed, "labelled");
-    let mut other = Order::new(rows.unlabelled.len(), seed, "unlabelled");
-    let size = BATCH.min(rows.labelled.len());
-
-    for step in 0..steps as u64 {
-        if step.is_multiple_of(20) && cancelled() {
-            return Err(TrainingError::Interrupted);
-        }
-        let mut loss = batch.loss(recipe, &net, labelled.select(&order.next(size)))?;
-        if let Some(method) = recipe.method {
-            let rows = unlabelled.select(&other.next(RATIO * size)).inputs;
-            loss = loss + batch.unlabelled(method, &net, &mut teacher, rows, step, steps as u64)?;
-        }
-        if recipe.l2 > 0.0 {
-            loss = penalty.term(&net).map_or(loss.clone(), |term| loss + term);
-        }
-        let gradients = GradientsParams::from_grads(loss.backward(), &net);
-        let rate = schedule.rate(step);
-        net = projections.project(optimizer.step(rate, net, gradients), rate)?;
-        if recipe.method == Some(Method::MeanTeacher) {
-            net = teacher.update(net);
-        }
+    let all = |rows: usize| (0..rows as u32).collect::<Vec<u32>>();
+    let several = |piece| match piece {
+        Piece::Ensemble(trainings) | Piece::Bagging(trainings) => Some(trainings),
+        _ => None,
+    };
+    let trainings = recipe.find(several).unwrap_or(1);
+    let bagged = recipe.has(Piece::Bagging(trainings));
+    let mut members = Vec::with_capacity(trainings);
+    for member in 0..trainings as u64 {
+        // The first member of an ensemble is the plain training.
+        let own = if member == 0 { seed } else { seed.child(member) };
+        let taken = if bagged {
+            let drawn = bootstrap_rows(rows.labelled.len(), &MaskSource::named(own, "bootstrap"));
+            drawn.into_iter().map(|row| row as u32).collect()
+        } else {
+            all(rows.labelled.len())
+        };
+        members.extend(run.once(own, taken, all(rows.unlabelled.len()), &cancelled)?);
     }
 
-    let judged = match recipe.method {
-        Some(Method::MeanTeacher) => teacher.model(&net).valid(),
-        _ => net.valid(),
-    };
-    let score = |data: &Data| {
+    let judged = |data: &Data| -> Result<Score, TrainingError> {
         let data = data.tensors(scale, &device.clone().inner());
-        Score::classification(judged.forward(data.inputs), data.targets)
+        Ok(Score::classification(logits(&members, &data.inputs)?, data.targets)?)
     };
     let mut record = Record::new(1, steps as u64);
-    if recipe.method.is_some() {
+    record = record.with("steps", steps as f64).with("augmented", run.augmented as f64);
+    if let Some(method) = recipe.method() {
         let labels: Vec<usize> = rows.unlabelled.labels.iter().map(|&l| l as usize).collect();
-        let logits = judged.forward(unlabelled.inputs.inner());
-        let threshold = if recipe.method == Some(Method::Uda) { UDA_THRESHOLD } else { THRESHOLD };
+        let logits = logits(&members, &run.unlabelled.inputs.clone().inner())?;
+        let threshold = if method == Method::Uda { UDA_THRESHOLD } else { THRESHOLD };
         let report = PseudoReport::of(logits, threshold, Some(&labels))?;
         record = record.with("kept_share", report.kept_share());
         for (name, value) in
@@ -196,62 +142,167 @@ pub(crate) fn train(
             record = value.into_iter().fold(record, |record, value| record.with(name, value));
         }
     }
-    Ok(Trained { train: score(&rows.labelled)?, test: score(&rows.test)?, record })
+    Ok(Trained { train: judged(&rows.labelled)?, test: judged(&rows.test)?, record })
 }
 
-/// What is done to a batch and its loss.
-struct Batch {
-    smoothing: LabelSmoothing,
-    mixup: Mixup,
-    views: Views,
+/// What the members say together: the logarithm of their mean probabilities, or one's own logits.
+fn logits(members: &[Net], inputs: &Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
+    if let [alone] = members {
+        return Ok(alone.forward(inputs.clone()));
+    }
+    let each = members.iter().map(|member| member.forward(inputs.clone()));
+    Ok(ensemble_probabilities(each)?.clamp_min(1e-30).log())
+}
+
+/// One training of a recipe, its rows on the device.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    labelled: Labelled<2>,
+    unlabelled: Labelled<2>,
     classes: usize,
+    steps: usize,
+    device: &'a Device,
+    /// Labelled rows that were augmented so far.
+    augmented: usize,
 }
 
-impl Batch {
-    /// The loss on rows with labels.
-    fn loss(
-        &self,
-        recipe: &Recipe,
-        net: &Net,
-        rows: Labelled<2>,
-    ) -> Result<Tensor<1>, TrainingError> {
-        let mut inputs = rows.inputs;
-        let mut targets = self.smoothing.targets(rows.targets, self.classes)?;
-        if recipe.augment {
-            inputs = self.views.of(&self.views.weak, inputs)?;
+impl Run<'_> {
+    /// What predicts in the end, in evaluation state.
+    fn once(
+        &mut self,
+        seed: Seed,
+        labelled: Vec<u32>,
+        unlabelled: Vec<u32>,
+        cancelled: &impl Fn() -> bool,
+    ) -> Result<Vec<Net>, TrainingError> {
+        let (recipe, steps) = (self.recipe, self.steps);
+        let masks = MaskSource::new(seed);
+        let sizes = [self.labelled.inputs.dims()[1], self.classes, labelled.len()];
+        let mut net = Net::new(recipe, sizes, seed, &masks, self.device)?;
+        let pieces = Pieces::new(recipe, self.classes, steps, seed, &masks)?;
+        let mut others = Others::new(seed, &net)?;
+        let mut averages = Averages::new(recipe, steps, &net)?;
+        let schedule = CosineConfig::new(RATE, steps).build()?;
+        let mut optimizer = AdamWConfig::new().with_weight_decay(0.0).fused()?;
+        let size = BATCH.min(labelled.len());
+        let mut order = Order::new(labelled, seed, "labelled");
+        let mut other = Order::new(unlabelled, seed, "unlabelled");
+        for step in 0..steps as u64 {
+            if step.is_multiple_of(20) && cancelled() {
+                return Err(TrainingError::Interrupted);
+            }
+            pieces.before(step)?;
+            let rows = self.labelled.select(&order.next(size));
+            let (mut loss, augmented) = pieces.loss(&net, rows)?;
+            self.augmented += augmented;
+            if let Some(method) = recipe.method() {
+                let rows = self.unlabelled.select(&other.next(RATIO * size)).inputs;
+                loss = loss + others.loss(method, &net, rows, step, steps as u64)?;
+            }
+            if let Some(term) = pieces.on_weights(&net) {
+                loss = loss + term;
+            }
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &net);
+            pieces.on_gradients(&net, &mut gradients, step);
+            let rate = averages.rate(step).unwrap_or_else(|| schedule.rate(step));
+            net = pieces.after(optimizer.step(rate, net, gradients), rate)?;
+            net = averages.after(step, others.after(recipe.method(), net));
         }
-        if recipe.mixup > 0.0 {
-            let mixed = self.mixup.mix(inputs, targets)?;
-            (inputs, targets) = (mixed.input, mixed.targets);
+        if recipe.method() == Some(Method::MeanTeacher) {
+            return Ok(vec![others.teacher.model(&net).valid()]);
         }
-        if recipe.r_drop > 0.0 {
-            let rdrop = RDropConfig::new().with_alpha(recipe.r_drop).init()?;
-            let logits = net.forward(Tensor::cat(vec![inputs.clone(), inputs], 0));
-            let (first, second) = rdrop.split(logits)?;
-            let loss = rdrop.loss(first, second, targets)?;
-            return Ok(loss.cross_entropy + loss.divergence);
+        averages.members(recipe, &net)
+    }
+}
+
+/// What becomes of the weights on their way, for recipes that average weights or let several models vote.
+struct Averages {
+    ema: Option<Ema>,
+    swa: Option<(Swa, u64)>,
+    snapshots: Option<Snapshots<Net>>,
+}
+
+impl Averages {
+    fn new(recipe: &Recipe, steps: usize, net: &Net) -> Result<Self, ConfigError> {
+        let ema = recipe
+            .find(|piece| if let Piece::Ema(decay) = piece { Some(decay) } else { None })
+            .map(|decay| EmaConfig::new().with_decay(decay).init(net))
+            .transpose()?;
+        let swa = recipe.has(Piece::Swa).then(|| (Swa::new(), 3 * steps as u64 / 4));
+        let snapshots = (recipe.has(Piece::Snapshots) || recipe.has(Piece::Soup))
+            .then(|| {
+                let config = SnapshotsConfig::new(steps).with_cycles(CYCLES.min(steps));
+                config.with_peak(RATE).init()
+            })
+            .transpose()?;
+        Ok(Self { ema, swa, snapshots })
+    }
+
+    /// The rate of `step`, where it is another than usual.
+    fn rate(&self, step: u64) -> Option<f64> {
+        self.snapshots.as_ref().map(|snapshots| snapshots.rate(step))
+    }
+
+    fn after(&mut self, step: u64, mut net: Net) -> Net {
+        if let Some(ema) = &mut self.ema {
+            net = ema.update(net);
         }
-        let logits = net.forward(inputs);
-        let loss = soft_cross_entropy(logits.clone(), targets)?;
-        if recipe.confidence > 0.0 {
-            let penalty = ConfidencePenaltyConfig::new().with_strength(recipe.confidence).init()?;
-            return Ok(loss + penalty.term(logits));
+        if let Some((swa, _)) = self.swa.as_mut().filter(|(_, from)| step >= *from) {
+            net = swa.update(net);
         }
-        Ok(loss)
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.after_step(step, &net);
+        }
+        net
+    }
+
+    /// The models that vote.
+    fn members(self, recipe: &Recipe, net: &Net) -> Result<Vec<Net>, TrainingError> {
+        if let Some(mut ema) = self.ema {
+            return Ok(vec![ema.model(net).valid()]);
+        }
+        if let Some((mut swa, _)) = self.swa {
+            return Ok(vec![swa.model(net).valid()]);
+        }
+        let Some(snapshots) = self.snapshots else { return Ok(vec![net.valid()]) };
+        let members = snapshots.members();
+        let last = members[members.len().saturating_sub(LAST)..].to_vec();
+        Ok(if recipe.has(Piece::Soup) { vec![model_soup(last)?] } else { last })
+    }
+}
+
+/// What the rows without labels are used by.
+struct Others {
+    weak: ImageAugment,
+    strong: ImageAugment,
+    teacher: Ema,
+}
+
+impl Others {
+    fn new(seed: Seed, net: &Net) -> Result<Self, ConfigError> {
+        let masks = MaskSource::named(seed, "unlabelled views");
+        let (weak, strong) = (weak(&masks)?, strong(&masks)?);
+        Ok(Self { weak, strong, teacher: EmaConfig::new().with_decay(0.99).init(net)? })
+    }
+
+    fn after(&mut self, method: Option<Method>, net: Net) -> Net {
+        if method == Some(Method::MeanTeacher) { self.teacher.update(net) } else { net }
     }
 
     /// The weighted loss on rows without labels.
-    fn unlabelled(
-        &self,
+    fn loss(
+        &mut self,
         method: Method,
         net: &Net,
-        teacher: &mut Ema,
         rows: Tensor<2>,
         step: u64,
         steps: u64,
     ) -> Result<Tensor<1>, TrainingError> {
-        let view = |augment| self.views.of(augment, rows.clone());
-        let (weak, strong) = (&self.views.weak, &self.views.strong);
+        let shape = rows.dims();
+        let view = |augment: &ImageAugment| -> Result<Tensor<2>, RegularizeError> {
+            Ok(augment.labelled(as_images(rows.clone()))?.reshape(shape))
+        };
+        let (weak, strong) = (&self.weak, &self.strong);
         // Targets need no graph.
         let target = |net: &Net| -> Result<Tensor<2>, TrainingError> {
             Ok(Tensor::from_inner(net.valid().forward(view(weak)?.inner())))
@@ -267,7 +318,7 @@ impl Batch {
                 (found, 20.0 * gaussian.factor(step))
             }
             Method::MeanTeacher => {
-                let target = target(&teacher.model(net))?;
+                let target = target(&self.teacher.model(net))?;
                 let found = mean_teacher_loss(net.forward(view(weak)?), target)?;
                 (found, 20.0 * gaussian.factor(step))
             }
@@ -282,13 +333,83 @@ impl Batch {
     }
 }
 
-/// What is done to the weights after a step.
-fn projections(recipe: &Recipe) -> Result<impl Projection, ConfigError> {
-    let max_norm = (recipe.max_norm > 0.0)
-        .then(|| MaxNormConfig::new().with_max(recipe.max_norm).init())
-        .transpose()?;
-    let l1 = (recipe.proximal_l1 > 0.0)
-        .then(|| ProximalL1Config::new(recipe.proximal_l1).init())
-        .transpose()?;
-    Ok((max_norm, l1))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{AUGMENTED, Kind, PLAIN};
+
+    /// Two rows of each digit with labels, six without, four to judge.
+    fn rows() -> Rows {
+        let data = Data::load(None).expect("embedded");
+        let part = |from: usize, count: usize| {
+            let of = |class: u32| {
+                let own = data.labels.iter().enumerate().filter(|entry| *entry.1 == class);
+                own.map(|(row, _)| row as u32).skip(from).take(count).collect::<Vec<u32>>()
+            };
+            data.select(&(0..10).flat_map(of).collect::<Vec<u32>>())
+        };
+        Rows { labelled: part(0, 2), unlabelled: part(2, 6), test: part(8, 4) }
+    }
+
+    fn run(recipe: &Recipe, rows: &Rows, steps: usize) -> Trained {
+        let device = Device::flex().autodiff();
+        train(recipe, rows, steps, Seed(3), &device, || false).expect("trains")
+    }
+
+    #[test]
+    fn every_recipe_trains_repeats_and_is_another_than_the_one_it_is_compared_with() {
+        let rows = rows();
+        let all = Recipe::all();
+        let here: Vec<&Recipe> = all
+            .iter()
+            .filter(|recipe| !matches!(recipe.kind, Kind::Skewed | Kind::Unlabelled))
+            .collect();
+        let losses: Vec<f64> =
+            here.iter().map(|recipe| run(recipe, &rows, 8).test.loss()).collect();
+        let of =
+            |name: &str| losses[here.iter().position(|recipe| recipe.name == name).expect("there")];
+        for (recipe, &loss) in here.iter().zip(&losses) {
+            assert!(loss.is_finite() && loss > 0.0, "{}: {loss}", recipe.name);
+            if recipe.name != PLAIN {
+                assert_ne!(loss, of(recipe.against), "{} does nothing", recipe.name);
+            }
+        }
+        for name in [PLAIN, "concrete dropout", "manifold mixup", "bagging"] {
+            let recipe = here.iter().find(|recipe| recipe.name == name).expect("there");
+            assert_eq!(run(recipe, &rows, 8).test.loss(), of(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_uses_unlabelled_rows_has_the_augmentation_and_the_steps_of_its_baseline() {
+        let rows = rows();
+        let all = Recipe::all();
+        let baseline = all.iter().find(|recipe| recipe.name == AUGMENTED).expect("there");
+        assert!(baseline.method().is_none(), "learns from labelled rows alone");
+        let drawn = |trained: &Trained| {
+            let value = |name: &str| trained.record.get(name).expect("recorded");
+            [value("steps"), value("augmented")]
+        };
+        // A batch is all twenty labelled rows.
+        let (short, long) = (run(baseline, &rows, 3), run(baseline, &rows, 60));
+        assert_eq!((drawn(&short), drawn(&long)), ([3.0, 60.0], [60.0, 1200.0]));
+        let methods: Vec<&Recipe> =
+            all.iter().filter(|recipe| recipe.kind == Kind::Unlabelled).collect();
+        assert_eq!(methods.len(), 5);
+        for recipe in methods {
+            assert_eq!(recipe.against, AUGMENTED);
+            let (first, last) = (run(recipe, &rows, 3), run(recipe, &rows, 60));
+            let all = (drawn(&first), drawn(&last));
+            assert_eq!(all, (drawn(&short), drawn(&long)), "{}", recipe.name);
+            // Until a prediction is confident such a method is its baseline to the last bit: the same rows in the same
+            // order, changed in the same way.
+            if matches!(recipe.method(), Some(Method::PseudoLabel | Method::Uda | Method::FixMatch))
+            {
+                assert_eq!(first.test.loss(), short.test.loss(), "{}", recipe.name);
+            }
+            assert_ne!(last.test.loss(), long.test.loss(), "{} does nothing", recipe.name);
+        }
+        let plain = all.iter().find(|recipe| recipe.name == PLAIN).expect("there");
+        assert_eq!(drawn(&run(plain, &rows, 3)), [3.0, 0.0]);
+    }
 }

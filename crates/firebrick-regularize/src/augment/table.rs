@@ -13,7 +13,7 @@
 
 use super::Generators;
 use crate::dropout::constant;
-use crate::{MaskSource, RegularizeError};
+use crate::{MaskSource, RegularizeError, TrainingTable};
 use burn::config::Config;
 use burn::tensor::{Tensor, TensorData};
 use firebrick_core::{ConfigError, Philox, check};
@@ -175,17 +175,30 @@ impl SmoteConfig {
 
 /// Makes new rows of a rare class between its own rows.
 ///
-/// Give it training rows alone: a row made from a validation row leaks it. Features should be scaled, for
+/// It takes training rows alone, for a row made from a validation row leaks it. Features should be scaled, for
 /// neighbours are found by Euclidean distance.
 ///
 /// ```
 /// use firebrick_core::Seed;
-/// use firebrick_regularize::{MaskSource, SmoteConfig};
+/// use firebrick_regularize::{MaskSource, SmoteConfig, TrainingTable};
 ///
 /// let smote = SmoteConfig::new().init(&MaskSource::new(Seed(7)))?;
-/// let rare = vec![vec![0.0, 0.0], vec![1.0, 1.0]];
-/// let made = smote.rows(&rare, 3)?;
+/// let all = [0.0, 0.0, 5.0, 3.0, 1.0, 1.0]; // three rows, of which 0 and 2 are of the rare class
+/// let made = smote.rows(&TrainingTable::of(&all, 2, &[0, 2])?, 3)?;
 /// assert!(made.iter().all(|row| row[0] == row[1] && (0.0..1.0).contains(&row[0])));
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
+///
+/// Held-out rows are of another type, which the compiler refuses:
+///
+/// ```compile_fail,E0308
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, SmoteConfig, TrainingTable};
+///
+/// let smote = SmoteConfig::new().init(&MaskSource::new(Seed(7)))?;
+/// let train = TrainingTable::of(&[0.0, 1.0, 2.0, 3.0], 1, &[0, 1])?;
+/// let held_out = train.held_out(&[0.0, 1.0, 2.0, 3.0], &[2, 3])?;
+/// let made = smote.rows(&held_out, 3)?;
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -195,14 +208,19 @@ pub struct Smote {
 }
 
 impl Smote {
-    /// `count` new rows between `rows`, all of one class.
+    /// `count` new rows between those of `table`, which are all of one class.
     ///
     /// With fewer rows than neighbours all others are neighbours. The rows take turns in the order of a shuffle,
     /// so that each is used alike.
     ///
     /// # Errors
-    /// When there are fewer than two rows, their widths differ, or a value is not finite.
-    pub fn rows(&self, rows: &[Vec<f32>], count: usize) -> Result<Vec<Vec<f32>>, RegularizeError> {
+    /// When there are fewer than two rows.
+    pub fn rows(
+        &self,
+        table: &TrainingTable,
+        count: usize,
+    ) -> Result<Vec<Vec<f64>>, RegularizeError> {
+        let rows: Vec<&[f64]> = table.values().chunks(table.columns()).collect();
         if rows.len() < 2 {
             return Err(RegularizeError::Shape {
                 what: "the rows of a class for SMOTE",
@@ -210,36 +228,18 @@ impl Smote {
                 found: vec![rows.len()],
             });
         }
-        for (position, row) in rows.iter().enumerate() {
-            if row.len() != rows[0].len() {
-                let expected = format!("{} values wide, as the first", rows[0].len());
-                return Err(RegularizeError::Shape {
-                    what: "a row",
-                    expected,
-                    found: vec![row.len()],
-                });
-            }
-            if let Some(value) = row.iter().find(|value| !value.is_finite()) {
-                let value = value.to_string();
-                return Err(RegularizeError::NotFinite {
-                    what: "the values of a row",
-                    value,
-                    position,
-                });
-            }
-        }
         let mut generator = self.masks.reserve(4 * rows.len() + 8 * count);
         let mut order: Vec<usize> = (0..rows.len()).collect();
         generator.shuffle(&mut order);
         // Rows take turns, so the neighbours of each are needed many times and searched once.
         let used = &order[..count.min(order.len())];
         let near: Vec<Vec<usize>> =
-            used.par_iter().map(|&own| nearest(rows, own, self.neighbours)).collect();
+            used.par_iter().map(|&own| nearest(&rows, own, self.neighbours)).collect();
         let made = (0..count).map(|index| {
             let turn = index % order.len();
             let (own, near) = (order[turn], &near[turn]);
-            let other = &rows[near[generator.below(near.len() as u64) as usize]];
-            let share = generator.uniform() as f32;
+            let other = rows[near[generator.below(near.len() as u64) as usize]];
+            let share = generator.uniform();
             rows[own].iter().zip(other).map(|(a, b)| a + share * (b - a)).collect()
         });
         Ok(made.collect())
@@ -247,10 +247,9 @@ impl Smote {
 }
 
 /// The rows nearest to one, itself left out; ties by position.
-fn nearest(rows: &[Vec<f32>], own: usize, count: usize) -> Vec<usize> {
+fn nearest(rows: &[&[f64]], own: usize, count: usize) -> Vec<usize> {
     let distance = |other: usize| -> f64 {
-        let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-        rows[own].iter().zip(&rows[other]).map(square).sum()
+        rows[own].iter().zip(rows[other]).map(|(a, b)| (a - b).powi(2)).sum()
     };
     let mut others: Vec<(f64, usize)> = (0..rows.len())
         .filter(|&other| other != own)
@@ -354,10 +353,16 @@ mod tests {
         assert!(TableNoiseConfig::new().fit(none, &MaskSource::new(Seed(2))).is_err());
     }
 
+    /// All of these values as training rows.
+    fn training(values: &[f64], columns: usize) -> TrainingTable {
+        let rows: Vec<usize> = (0..values.len() / columns).collect();
+        TrainingTable::of(values, columns, &rows).expect("valid")
+    }
+
     #[test]
     fn smote_stays_on_the_segments_to_neighbours() {
         // Two far clusters on the x axis: with one neighbour no row may appear between them.
-        let rows: Vec<Vec<f32>> = [0.0, 1.0, 100.0, 101.0].map(|x| vec![x, 2.0]).to_vec();
+        let rows = training(&[0.0, 2.0, 1.0, 2.0, 100.0, 2.0, 101.0, 2.0], 2);
         let smote =
             SmoteConfig::new().with_neighbours(1).init(&MaskSource::new(Seed(3))).expect("valid");
         let made = smote.rows(&rows, 1000).expect("valid");
@@ -370,30 +375,30 @@ mod tests {
         // Each of the four rows is used 250 times.
         assert_eq!(made.iter().filter(|row| row[0] < 50.0).count(), 500);
         // The position along the segment is uniform: mean 1/2, variance 1/12.
-        let mean = made.iter().map(|row| f64::from(row[0] % 100.0)).sum::<f64>() / 1000.0;
+        let mean = made.iter().map(|row| row[0] % 100.0).sum::<f64>() / 1000.0;
         assert!((mean - 0.5).abs() < 5.0 * (1.0 / 12.0 / 1000.0f64).sqrt(), "{mean}");
     }
 
     #[test]
     fn neighbours_that_are_searched_once_give_the_rows_of_a_search_for_each() {
         let mut stream = Seed(9).stream("rows");
-        let rows: Vec<Vec<f32>> =
-            (0..40).map(|_| (0..3).map(|_| stream.normal() as f32).collect()).collect();
+        let values: Vec<f64> = (0..120).map(|_| stream.normal()).collect();
+        let rows: Vec<&[f64]> = values.chunks(3).collect();
         for count in [0, 1, 7, 40, 95] {
             let masks = MaskSource::new(Seed(3));
             let smote = SmoteConfig::new().init(&masks).expect("valid");
-            let found = smote.rows(&rows, count).expect("valid");
+            let found = smote.rows(&training(&values, 3), count).expect("valid");
             masks.seek(0);
             let mut generator = masks.reserve(4 * rows.len() + 8 * count);
             let mut order: Vec<usize> = (0..rows.len()).collect();
             generator.shuffle(&mut order);
-            let mut expected: Vec<Vec<f32>> = Vec::new();
+            let mut expected: Vec<Vec<f64>> = Vec::new();
             for index in 0..count {
                 let own = order[index % order.len()];
                 let near = nearest(&rows, own, 5);
-                let other = &rows[near[generator.below(near.len() as u64) as usize]];
-                let share = generator.uniform() as f32;
-                let between = |(a, b): (&f32, &f32)| a + share * (b - a);
+                let other = rows[near[generator.below(near.len() as u64) as usize]];
+                let share = generator.uniform();
+                let between = |(a, b): (&f64, &f64)| a + share * (b - a);
                 expected.push(rows[own].iter().zip(other).map(between).collect());
             }
             assert_eq!(found, expected, "{count}");
@@ -403,10 +408,13 @@ mod tests {
     #[test]
     fn smote_refuses_what_it_cannot_use() {
         let smote = SmoteConfig::new().init(&MaskSource::new(Seed(3))).expect("valid");
-        assert!(smote.rows(&[vec![1.0]], 1).is_err());
-        assert!(smote.rows(&[vec![1.0], vec![1.0, 2.0]], 1).is_err());
-        assert!(smote.rows(&[vec![1.0], vec![f32::NAN]], 1).is_err());
-        assert!(smote.rows(&[vec![1.0], vec![2.0]], 0).expect("nothing asked for").is_empty());
+        let alone = smote.rows(&training(&[1.0, 5.0], 2), 1).expect_err("one row").to_string();
+        assert!(alone.contains("at least 2, got shape [1]"), "{alone}");
+        let none = smote.rows(&training(&[1.0, 2.0], 1), 0).expect("nothing asked for");
+        assert!(none.is_empty());
+        // Two rows that are the same leave nothing between them.
+        let same = smote.rows(&training(&[1.0, 2.0, 1.0, 2.0], 2), 3).expect("two rows");
+        assert_eq!(same, vec![vec![1.0, 2.0]; 3]);
         assert!(SmoteConfig::new().with_neighbours(0).init(&MaskSource::new(Seed(3))).is_err());
     }
 
@@ -446,16 +454,14 @@ mod tests {
     #[test]
     fn every_row_takes_its_turn_and_neighbours_alike() {
         // Four equal sides of a cross: from the middle each end is a neighbour with the same probability.
-        let ends = [[1.0f32, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]];
-        let mut rows = vec![vec![0.0f32, 0.0]];
-        rows.extend(ends.map(|end| end.to_vec()));
+        let rows = training(&[0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2);
         let smote = SmoteConfig::new().with_neighbours(4).init(&MaskSource::new(Seed(5)));
         let made = smote.expect("valid").rows(&rows, 100_000).expect("valid");
         // On one side of an axis: 5000 from the middle to the end, 5000 back, and half of the 5000 from either end to the
         // other.
-        let on_axis = |axis: usize, row: &[f32]| row[1 - axis] == 0.0 && row[axis] != 0.0;
-        let count = |axis: usize, sign: f32| {
-            let side = |row: &&Vec<f32>| on_axis(axis, row) && row[axis] * sign > 0.0;
+        let on_axis = |axis: usize, row: &[f64]| row[1 - axis] == 0.0 && row[axis] != 0.0;
+        let count = |axis: usize, sign: f64| {
+            let side = |row: &&Vec<f64>| on_axis(axis, row) && row[axis] * sign > 0.0;
             made.iter().filter(side).count() as f64
         };
         let counts = [count(0, 1.0), count(0, -1.0), count(1, 1.0), count(1, -1.0)];

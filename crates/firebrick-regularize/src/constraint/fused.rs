@@ -14,9 +14,15 @@ use rayon::prelude::*;
 
 /// Elements of one piece of work: a megabyte, which stays in the second-level cache.
 const PIECE: usize = 1 << 18;
-/// Elements of a piece whose units are columns: more, since whole rows are read faster than parts of them, and of what has
-/// left the cache only one half is read again, for the second walk goes the other way.
+/// Elements of a piece whose units are columns: more, since whole rows are read faster than parts of them. All of it is
+/// read before the first factor is known; the second walk starts at the end, which the second-level cache still holds, and
+/// finds the rest in the third.
 const COLUMNS: usize = 1 << 20;
+/// Elements that the second walk goes upwards through at a time: half of a second-level cache.
+const BLOCK: usize = 1 << 17;
+
+/// Units from this length on are worth to be scaled while the next one is read.
+const BESIDE: usize = 256;
 
 /// Changes every trainable weight that `target` covers.
 pub(super) fn project<M: Module, R: Rule>(
@@ -80,7 +86,8 @@ impl<R: Rule> ModuleMapper for Out<'_, R> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let covered =
             param.is_require_grad() && self.target.covers(self.path.role(D), &param.id, &self.path);
-        if !covered || self.error.is_some() {
+        // Nothing is done to a weight without elements.
+        if !covered || self.error.is_some() || param.lazy_shape().num_elements() == 0 {
             return param;
         }
         let axis = match self.rule.axis(&self.path, D) {
@@ -147,7 +154,9 @@ enum Piece<'a> {
     Elements(Kernel, &'a mut [f32]),
     /// Whole units of this many elements each, one behind the other.
     Rows(Kernel, &'a mut [f32], usize),
-    /// The same units of every row: one slice a row.
+    /// All rows of a matrix with this many units, one a column.
+    Matrix(Kernel, &'a mut [f32], usize),
+    /// The same units of every row of a larger matrix: one slice a row.
     Columns(Kernel, Vec<&'a mut [f32]>),
     /// A weight whose units have elements before and behind: `(units, inner)`.
     Whole(Kernel, &'a mut [f32], usize, usize),
@@ -169,7 +178,11 @@ impl Taken {
             let part = (PIECE / inner).max(1) * inner;
             pieces.extend(values.chunks_mut(part).map(|part| Piece::Rows(kernel, part, inner)));
         } else if inner == 1 {
-            let width = (COLUMNS / outer).clamp(16, units.max(16));
+            let width = (COLUMNS / outer).max(16);
+            if width >= units {
+                pieces.push(Piece::Matrix(kernel, values, units));
+                return;
+            }
             let mut parts: Vec<Vec<&mut [f32]>> =
                 (0..units.div_ceil(width)).map(|_| Vec::with_capacity(outer)).collect();
             for row in values.chunks_mut(units) {
@@ -187,9 +200,10 @@ impl Taken {
 impl Piece<'_> {
     fn elements(&self) -> usize {
         match self {
-            Self::Elements(_, values) | Self::Rows(_, values, _) | Self::Whole(_, values, _, _) => {
-                values.len()
-            }
+            Self::Elements(_, values)
+            | Self::Rows(_, values, _)
+            | Self::Matrix(_, values, _)
+            | Self::Whole(_, values, _, _) => values.len(),
             Self::Columns(_, rows) => rows.iter().map(|row| row.len()).sum(),
         }
     }
@@ -202,12 +216,14 @@ impl Piece<'_> {
     fn change(self) {
         match self {
             Self::Elements(kernel, values) => kernel.elements(values),
-            Self::Rows(kernel, values, length) => {
+            Self::Rows(kernel, values, length) if length < BESIDE => {
                 for unit in values.chunks_mut(length) {
                     let factor = kernel.factor(squares(unit).sqrt(), length);
                     scale(unit, factor);
                 }
             }
+            Self::Rows(kernel, values, length) => beside(kernel, values, length),
+            Self::Matrix(kernel, values, units) => matrix(kernel, values, units),
             Self::Columns(kernel, mut rows) => {
                 let count = rows.len();
                 let width = rows.first().map_or(0, |row| row.len());
@@ -223,7 +239,7 @@ impl Piece<'_> {
                 }
                 let factors = factors(kernel, sums, count);
                 if factors.iter().any(|&factor| factor != 1.0) {
-                    for row in rows.iter_mut().rev() {
+                    for row in rows.rchunks_mut((BLOCK / width).max(1)).flatten() {
                         row.iter_mut().zip(&factors).for_each(|(value, factor)| *value *= factor);
                     }
                 }
@@ -258,22 +274,100 @@ fn scale(values: &mut [f32], factor: f32) {
     }
 }
 
-/// The sum of squares, in eight lanes of few elements each.
+/// Whole units of some length: while one is scaled in the cache, the next one is read and its norm taken. One after the
+/// other, memory would wait for the first half of the work.
+#[inline(always)]
+fn beside(kernel: Kernel, values: &mut [f32], length: usize) {
+    let mut sum = squares(&values[..length]);
+    let mut rest = values;
+    while rest.len() > length {
+        let (own, others) = rest.split_at_mut(length);
+        let next = &others[..length];
+        sum = match kernel.factor(sum.sqrt(), length) {
+            1.0 => squares(next),
+            factor => own
+                .chunks_mut(PART)
+                .zip(next.chunks(PART))
+                .map(|(own, next)| scale_and_sum(own, factor, next))
+                .sum(),
+        };
+        rest = others;
+    }
+    scale(rest, kernel.factor(sum.sqrt(), length));
+}
+
+/// A whole matrix whose columns are units. Short rows are taken together, so that loops are long.
+#[inline(always)]
+fn matrix(kernel: Kernel, values: &mut [f32], units: usize) {
+    let together = (1024 / units).max(1);
+    let wide = together * units;
+    let (mut sums, mut few) = (vec![0f64; units], vec![0f32; wide]);
+    // Few rows at a time in f32, as below.
+    for part in values.chunks(64 * wide) {
+        few.fill(0.0);
+        for rows in part.chunks(wide) {
+            few.iter_mut().zip(rows).for_each(|(sum, &value)| *sum += value * value);
+        }
+        for few in few.chunks(units) {
+            sums.iter_mut().zip(few).for_each(|(sum, &few)| *sum += f64::from(few));
+        }
+    }
+    let factors = factors(kernel, sums, values.len() / units);
+    if factors.iter().all(|&factor| factor == 1.0) {
+        return;
+    }
+    let factors = factors.repeat(together);
+    // From the end, where rows are still in the cache; upwards within a block, as processors read ahead.
+    for block in values.rchunks_mut((BLOCK / wide).max(1) * wide) {
+        for rows in block.chunks_mut(wide) {
+            rows.iter_mut().zip(&factors).for_each(|(value, factor)| *value *= factor);
+        }
+    }
+}
+
+/// Elements whose squares are summed in f32, and in how many lanes: so many that the compiler keeps the loop.
+const PART: usize = 1024;
+const LANES: usize = 64;
+
+/// The sum of squares, in lanes of few elements each.
 #[inline(always)]
 fn squares(values: &[f32]) -> f64 {
-    if values.len() < 16 {
-        return f64::from(values.iter().map(|value| value * value).sum::<f32>());
-    }
-    let part = |part: &[f32]| {
-        let (lanes, rest) = part.as_chunks::<8>();
-        let mut sums = [0f32; 8];
-        for chunk in lanes {
-            sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += value * value);
-        }
-        let rest: f64 = rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-        sums.iter().copied().map(f64::from).sum::<f64>() + rest
+    values.chunks(PART).map(|part| scale_and_sum(&mut [], 1.0, part)).sum()
+}
+
+/// Scales `own`, which is as long as `next` or empty, and gives the sum of squares of `next`.
+#[inline(always)]
+fn scale_and_sum(own: &mut [f32], factor: f32, next: &[f32]) -> f64 {
+    let (lanes, rest) = next.as_chunks::<LANES>();
+    let mut sums = [0f32; LANES];
+    let mut add = |chunk: &[f32; LANES]| {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += value * value);
     };
-    values.chunks(512).map(part).sum()
+    let (own_lanes, own_rest) = own.as_chunks_mut::<LANES>();
+    if own_lanes.is_empty() {
+        lanes.iter().for_each(add);
+    } else {
+        for (own, chunk) in own_lanes.iter_mut().zip(lanes) {
+            add(chunk);
+            own.iter_mut().for_each(|value| *value *= factor);
+        }
+    }
+    own_rest.iter_mut().for_each(|value| *value *= factor);
+    let (eights, tail) = rest.as_chunks::<8>();
+    let mut few = [0f32; 8];
+    for eight in eights {
+        few.iter_mut().zip(eight).for_each(|(sum, &value)| *sum += value * value);
+    }
+    let tail: f64 = tail.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+    let rest = few.into_iter().map(f64::from).sum::<f64>() + tail;
+    if lanes.is_empty() {
+        return rest;
+    }
+    for half in [LANES / 2, LANES / 4, LANES / 8] {
+        let (sums, others) = sums.split_at_mut(half);
+        sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += *other);
+    }
+    sums.iter().take(LANES / 8).copied().map(f64::from).sum::<f64>() + rest
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -331,6 +425,48 @@ mod tests {
         }
         check(&NonNegative::new());
         check(&ProximalL1Config::new(2.0).init().expect("valid"));
+    }
+
+    #[test]
+    fn a_matrix_in_panels_is_the_matrix_as_a_whole() {
+        let (inputs, units) = (1300, 1000);
+        let values = crate::MaskSource::new(Seed(7)).normals(inputs * units);
+        for kernel in [Kernel::MaxNorm(36.0), Kernel::UnitNorm, Kernel::Group(0.5)] {
+            let mut whole = values.clone();
+            matrix(kernel, &mut whole, units);
+            assert_ne!(whole, values);
+            let mut panels = values.clone();
+            for half in 0..2 {
+                let rows = panels.chunks_mut(units).map(|row| &mut row[half * 500..][..500]);
+                Piece::Columns(kernel, rows.collect()).run();
+            }
+            let far = whole.iter().zip(&panels).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-6, "{kernel:?}: {far}");
+        }
+        for units in [1, 3, 64, 1000] {
+            let mut values = crate::MaskSource::new(Seed(8)).normals(7 * units);
+            matrix(Kernel::UnitNorm, &mut values, units);
+            for unit in 0..units {
+                let square: f32 = values.iter().skip(unit).step_by(units).map(|w| w * w).sum();
+                assert!((square - 1.0).abs() < 1e-5, "{units}: {square}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_is_the_same_to_the_bit_alone_and_beside_others() {
+        for length in [256, 500, 512, 1037, 2050] {
+            let values = crate::MaskSource::new(Seed(6)).normals(7 * length);
+            // About half of the units are beyond this norm.
+            let max = (length as f64).sqrt();
+            for kernel in [Kernel::MaxNorm(max), Kernel::UnitNorm, Kernel::Group(0.3)] {
+                let (mut together, mut alone) = (values.clone(), values.clone());
+                beside(kernel, &mut together, length);
+                alone.chunks_mut(length).for_each(|unit| beside(kernel, unit, length));
+                assert_eq!(together, alone, "{kernel:?} {length}");
+                assert_ne!(together, values);
+            }
+        }
     }
 
     #[test]

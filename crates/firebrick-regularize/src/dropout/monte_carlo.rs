@@ -15,6 +15,7 @@
 //! flags of normalization layers are switched off and those of the noise layers stay as they are.
 
 use crate::RegularizeError;
+use crate::penalty::widened;
 use burn::config::Config;
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
@@ -66,7 +67,7 @@ pub struct MonteCarlo {
     passes: usize,
 }
 
-/// Mean and variance over the passes, element by element, on the plain device.
+/// Mean and variance over the passes, element by element, on the plain device; of half precision in single.
 #[derive(Debug, Clone)]
 pub struct Prediction<const D: usize> {
     /// The mean.
@@ -99,7 +100,7 @@ impl MonteCarlo {
                     "Monte-Carlo prediction needs a model and an input on an autodiff device: elsewhere burn's noise layers are the identity",
                 ));
             }
-            let output = output.inner();
+            let output = widened(output.inner());
             // Welford's recurrence: a sum of squares would cancel where the variance is small.
             state = Some(match state {
                 None => (output.clone(), output.zeros_like()),

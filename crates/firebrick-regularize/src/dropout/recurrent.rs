@@ -208,7 +208,8 @@ impl RegularizedLstm {
         });
         let mask = self.recurrent_mask(shape, &device, dtype);
         let mut outputs = Vec::with_capacity(steps);
-        for step in 0..steps {
+        // A batch without sequences has no state to step.
+        for step in 0..if shape[0] == 0 { 0 } else { steps } {
             let at = if self.lstm.reverse { steps - 1 - step } else { step };
             let hidden = match &mask {
                 Some(mask) => state.hidden.clone() * mask.clone(),
@@ -227,7 +228,7 @@ impl RegularizedLstm {
             outputs.reverse();
         }
         let output = if outputs.is_empty() {
-            let mut empty = [0, 0, shape[1]];
+            let mut empty = [steps, steps, shape[1]];
             empty[1 - time] = shape[0];
             Tensor::zeros(empty, (&device, dtype))
         } else {

@@ -171,11 +171,14 @@ impl ConfidencePenalty {
     /// logit of minus infinity rules out.
     #[must_use]
     pub fn term(&self, logits: Tensor<2>) -> Tensor<1> {
-        let samples = logits.dims()[0].max(1) as f64;
+        let [samples, classes] = logits.dims();
+        if samples * classes == 0 {
+            return widened(logits).sum();
+        }
         let log_p = log_softmax(widened(logits), 1);
         let out = impossible(&log_p);
         let p = log_p.clone().exp();
-        (p * log_p.mask_fill(out, 0.0)).sum().mul_scalar(self.strength / samples)
+        (p * log_p.mask_fill(out, 0.0)).sum().mul_scalar(self.strength / samples as f64)
     }
 }
 

@@ -28,7 +28,8 @@ use std::collections::HashSet;
 pub trait Penalty {
     /// The term, of shape `[1]` and differentiable; `None` where no parameter is penalized.
     ///
-    /// Frozen parameters and running statistics never take part, a shared parameter does once. Half-precision
+    /// Frozen parameters, running statistics and weights without elements never take part, a shared parameter does
+    /// once. Half-precision
     /// weights are summed in f32; the term has the type of the first weight it penalizes.
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>>;
 }
@@ -130,6 +131,7 @@ pub(crate) fn sum_over<M: Module>(
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if !param.is_require_grad()
                 || !self.target.covers(self.path.role(D), &param.id, &self.path)
+                || param.lazy_shape().num_elements() == 0
                 || !self.seen.insert(param.id)
             {
                 return;

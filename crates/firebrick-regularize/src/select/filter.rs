@@ -6,6 +6,8 @@
 //! I(x; y)     psi(n) + psi(k) - <psi(n_x)> - <psi(n_y)>                              y a number
 //! I(x; c)     psi(n) + <psi(k_i)> - <psi(n_class)> - <psi(m_i)>                      c a class
 //! ```
+//! A constant column has variance 0, whatever its mean is rounded to.
+//!
 //! `n_x`, `n_y`: rows strictly nearer in x (in y) than the k-th neighbour in both, itself counted; `m_i`: rows of any
 //! class strictly nearer than the k-th neighbour of the same class, itself counted. In nats; below 0 counts as 0.
 //!
@@ -38,6 +40,10 @@ pub fn variance_threshold(table: &TrainingTable, min: f64) -> Result<Selection, 
 }
 
 fn variance(column: &[f64]) -> f64 {
+    // The mean of equal numbers may be a rounding away from them.
+    if column.windows(2).all(|pair| pair[0] == pair[1]) {
+        return 0.0;
+    }
     let n = column.len() as f64;
     let mean = column.iter().sum::<f64>() / n;
     column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n
@@ -154,7 +160,8 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 /// Unit variance and a tiny jitter, fixed by the column.
 fn prepared(column: &[f64], index: u64) -> Vec<f64> {
     let deviation = variance(column).sqrt();
-    let scale = if deviation > 0.0 { deviation } else { 1.0 };
+    // As small as rounding: scikit-learn's bound.
+    let scale = if deviation < 10.0 * f64::EPSILON { 1.0 } else { deviation };
     let mean = column.iter().map(|x| (x / scale).abs()).sum::<f64>() / column.len() as f64;
     let jitter = MaskSource::named(Seed(index), "jitter").normals(column.len());
     let amount = 1e-10 * mean.max(1.0);
@@ -192,6 +199,9 @@ mod tests {
         let found =
             variance_threshold(&table(&[vec![1.0, 3.0], vec![2.0, 2.0]]), 0.5).expect("valid");
         assert_eq!(found, Selection { columns: vec![0], scores: vec![1.0, 0.0] });
+        // A tenth is no binary number, so that the mean of ten of them is not quite one.
+        let constant = variance_threshold(&table(&[vec![0.1; 10]]), 0.0).expect("valid");
+        assert_eq!(constant, Selection { columns: vec![], scores: vec![0.0] });
         assert!(variance_threshold(&table(&[vec![1.0]]), -1.0).is_err());
     }
 

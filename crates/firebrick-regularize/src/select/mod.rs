@@ -48,6 +48,17 @@ fn numbers(list: &serde_json::Value) -> Vec<f64> {
 /// assert_eq!(found.columns, [0]); // column 1 is constant where training may look
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
+///
+/// No selector takes rows that are held out; the compiler refuses them:
+///
+/// ```compile_fail,E0308
+/// use firebrick_regularize::{TrainingTable, variance_threshold};
+///
+/// let all = [1.0, 2.0, 3.0, 4.0];
+/// let held_out = TrainingTable::of(&all, 1, &[0, 1])?.held_out(&all, &[2, 3])?;
+/// let found = variance_threshold(&held_out, 0.0)?;
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingTable {
     values: Vec<f64>,
@@ -56,6 +67,18 @@ pub struct TrainingTable {
 }
 
 /// Rows of the same table that training does not see.
+///
+/// Only a [`TrainingTable`] gives them, which checks that they are others; training rows are of another type:
+///
+/// ```compile_fail,E0308
+/// use firebrick_core::Seed;
+/// use firebrick_regularize::{MaskSource, TrainingTable, permutation_importance};
+///
+/// let train = TrainingTable::of(&[1.0, 2.0], 1, &[0, 1])?;
+/// let masks = MaskSource::new(Seed(7));
+/// let found = permutation_importance(&train, 5, &masks, |_| 0.0)?;
+/// # Ok::<(), firebrick_regularize::RegularizeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldOutTable(TrainingTable);
 
