@@ -1,6 +1,6 @@
 //! Models and data for the tests.
 
-use crate::Headed;
+use crate::{Headed, Recipe};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -143,6 +143,27 @@ pub(crate) fn bits<M: Module>(model: &M) -> Vec<(String, Vec<u8>)> {
     let mut read = Read::default();
     model.valid().visit(&mut read);
     read.found
+}
+
+/// Every recipe but those of adapters, which want a model that has some.
+pub(crate) fn recipes() -> Vec<Recipe> {
+    vec![
+        Recipe::HeadOnly,
+        Recipe::LastK { k: 2 },
+        Recipe::freeze_first(1),
+        Recipe::FreezeFirst { k: 1, redraw: true },
+        Recipe::OneGroup { group: None },
+        Recipe::full(),
+        Recipe::lp_ft(),
+        Recipe::Scratch,
+        Recipe::fine_tune(),
+        Recipe::gradual(),
+        Recipe::ChainThaw { later: 0.3 },
+        Recipe::Discriminative { ratio: 2.6 },
+        Recipe::layer_decay(),
+        Recipe::BitFit { norms: true },
+        Recipe::Rifle { cycles: 3 },
+    ]
 }
 
 /// The numbers of a tensor.

@@ -5,18 +5,16 @@
 
 mod digits;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use clap::Parser;
 use firebrick::core::Seed;
-use firebrick::transfer::load::Checkpoint;
 use firebrick::transfer::probe::cache;
 use firebrick_examples::pretrained::{
-    ALLOWED, EfficientNetLite0, Failure, FewLabels, cached, efficientnet_names, equal_to_reference,
-    few_labels, largest_difference, reference_input, say,
+    ALLOWED, EfficientNetLite0, Failure, FewLabels, cached, compare, efficientnet_names,
+    equal_to_reference, largest_difference, load, numbers, program, recorded, reference_input, say,
 };
 
 /// The logits that `transfer_efficientnet.py` recorded for the two inputs.
@@ -43,14 +41,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // A closed stream must not turn the error into a panic.
-            let _ = writeln!(std::io::stderr(), "{failure}");
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    program(run)
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
@@ -58,14 +49,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let device = Device::flex();
     let mut model = EfficientNetLite0::new(1000, &device);
     let fresh = EfficientNetLite0::new(1000, &device);
-    let file = Checkpoint::open(&path)?;
-    let plan = efficientnet_names().plan(&file, &model)?;
-    say(&plan.to_string())?;
-    let report = plan.apply(&mut model)?;
-    say(&format!(
-        "loaded {} tensors, {} elements, each equal to the plan's digest",
-        report.loaded, report.elements
-    ))?;
+    load(&mut model, &efficientnet_names(), &path, say)?;
     let (off, largest) = difference(&model, &device)?;
     say(&format!(
         "reference: 2,000 logits up to {largest:.1}, largest difference {off:.1e} (allowed {ALLOWED:e})\n"
@@ -74,54 +58,32 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
     let few = FewLabels { per_class: usize::from(cli.labels), draws: 9, seed: Seed(cli.seed) };
     let images = digits::read(usize::from(cli.images))?;
+    let count = images.labels.len();
     say(&format!(
-        "few labels: {} labelled images of each of 10 digits, {} others to judge, 9 draws",
+        "few labels: {} labelled images of each of 10 digits, {} others to judge, {} draws",
         cli.labels,
-        images.labels.len().saturating_sub(10 * few.per_class)
+        count.saturating_sub(10 * few.per_class),
+        few.draws
     ))?;
     let inputs = images.inputs(usize::from(cli.size), &device);
     let started = Instant::now();
     let features = cache(inputs.clone(), BATCH, |batch| model.features(batch))?;
     let once = started.elapsed().as_secs_f64();
     let random = cache(inputs, BATCH, |batch| fresh.features(batch))?;
+    let pixels = images.pixels()?;
+    let rivals =
+        [("EfficientNet's features", &features), ("a random copy's", &random), ("pixels", &pixels)];
     let started = Instant::now();
-    for (name, features) in [
-        ("EfficientNet's features", &features),
-        ("a random copy's", &random),
-        ("pixels", &images.pixels()?),
-    ] {
-        let result = few_labels(features, &images.labels, few)?;
-        let (mean, half) = (100.0 * result.mean(), 100.0 * result.half_width());
-        say(&format!("  {name:<26} accuracy {mean:.1} % +- {half:.1}"))?;
-    }
-    let fits = started.elapsed().as_secs_f64() / 27.0;
-    say(&format!(
-        "features of {} images once: {once:.1} s; one head on them: {fits:.2} s",
-        images.labels.len()
-    ))
+    compare(&rivals, &images.labels, few)?;
+    let fits = started.elapsed().as_secs_f64() / (few.draws as f64 * rivals.len() as f64);
+    say(&format!("features of {count} images once: {once:.1} s; one head on them: {fits:.2} s"))
 }
 
 /// The largest absolute difference to the recorded logits, and the largest logit.
 fn difference(model: &EfficientNetLite0, device: &Device) -> Result<(f64, f64), Failure> {
-    let unusable =
-        |reason: String| Failure::File { path: "transfer_efficientnet.json".into(), reason };
-    let recorded: serde_json::Value =
-        serde_json::from_str(RECORDED).map_err(|error| unusable(error.to_string()))?;
-    let rows = recorded["outputs"].as_array().into_iter().flatten();
-    let expected: Vec<f64> = rows
-        .filter_map(|row| row.as_array())
-        .flatten()
-        .filter_map(|value| value.as_f64())
-        .collect();
+    let expected = numbers(&recorded("transfer_efficientnet.json", RECORDED)?["outputs"]);
     let output: Vec<f64> =
         model.forward(reference_input(device)).into_data().iter::<f64>().collect();
-    if output.len() != expected.len() {
-        return Err(unusable(format!(
-            "{} logits, the network gives {}",
-            expected.len(),
-            output.len()
-        )));
-    }
     let off = largest_difference(&output, &expected);
     Ok((off, output.iter().copied().fold(0.0, f64::max)))
 }

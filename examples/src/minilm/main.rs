@@ -5,24 +5,23 @@
 
 mod topics;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use clap::Parser;
 use firebrick::core::Seed;
-use firebrick::transfer::load::Checkpoint;
 use firebrick::transfer::probe::features_of;
 use firebrick::transfer::score::Features;
 use firebrick_examples::pretrained::{
-    ALLOWED, Bert, Encoded, Failure, FewLabels, bert_names, cached, equal_to_reference, few_labels,
-    largest_difference, say, token_ids, tokenizer,
+    ALLOWED, Bert, Encoded, Failure, FewLabels, bert_names, cached, compare, equal_to_reference,
+    largest_difference, load, numbers, program, recorded, say, token_ids, tokenizer,
 };
 use tokenizers::Tokenizer;
 
 /// Tokens and embeddings that `transfer_minilm.py` recorded.
 const RECORDED: &str = include_str!("../../../tests/references/transfer_minilm.json");
+const FILE: &str = "transfer_minilm.json";
 /// Texts that go through the network at once.
 const BATCH: usize = 32;
 
@@ -39,14 +38,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // A closed stream must not turn the error into a panic.
-            let _ = writeln!(std::io::stderr(), "{failure}");
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    program(run)
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
@@ -56,14 +48,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let tokenizer = tokenizer(&words)?;
     let device = Device::flex();
     let mut model = Bert::new(&device);
-    let file = Checkpoint::open(&path)?;
-    let plan = bert_names().plan(&file, &model)?;
-    say(&plan.to_string())?;
-    let report = plan.apply(&mut model)?;
-    say(&format!(
-        "loaded {} tensors, {} elements, each equal to the plan's digest",
-        report.loaded, report.elements
-    ))?;
+    load(&mut model, &bert_names(), &path, say)?;
     let (texts, off) = difference(&model, &tokenizer, &device)?;
     say(&format!(
         "reference: {texts} texts, the same tokens, largest difference of an embedding {off:.1e} (allowed {ALLOWED:e})\n"
@@ -78,8 +63,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     say(&format!(
-        "few labels: {} labelled questions of each topic, the others to judge, 9 draws",
-        cli.labels
+        "few labels: {} labelled questions of each topic, the others to judge, {} draws",
+        cli.labels, few.draws
     ))?;
     say(&format!("  questions: {}", names.join(", ")))?;
     let started = Instant::now();
@@ -91,13 +76,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
     let embeddings = Features::new(parts, 384)?;
     let once = started.elapsed().as_secs_f64();
-    for (name, features) in
-        [("MiniLM's embeddings", &embeddings), ("counts of tokens", &topics::counts(&tokens)?)]
-    {
-        let result = few_labels(features, &topics.labels, few)?;
-        let (mean, half) = (100.0 * result.mean(), 100.0 * result.half_width());
-        say(&format!("  {name:<22} accuracy {mean:.1} % +- {half:.1}"))?;
-    }
+    let counts = topics::counts(&tokens)?;
+    let rivals = [("MiniLM's embeddings", &embeddings), ("counts of tokens", &counts)];
+    compare(&rivals, &topics.labels, few)?;
     say(&format!("  always the most frequent topic {:.1} %", 100.0 * topics.majority()))?;
     say(&format!("embeddings of {} questions once: {once:.1} s", topics.texts.len()))
 }
@@ -108,30 +89,19 @@ fn difference(
     tokenizer: &Tokenizer,
     device: &Device,
 ) -> Result<(usize, f64), Failure> {
-    let unusable = |reason: &str| Failure::File {
-        path: "transfer_minilm.json".into(),
-        reason: reason.to_owned(),
-    };
-    let recorded: serde_json::Value =
-        serde_json::from_str(RECORDED).map_err(|error| unusable(&error.to_string()))?;
+    let unusable = |reason: String| Failure::File { path: FILE.into(), reason };
+    let recorded = recorded(FILE, RECORDED)?;
     let (mut tokens, mut expected) = (Vec::new(), Vec::new());
     for case in recorded["cases"].as_array().into_iter().flatten() {
-        let text = case["text"].as_str().ok_or_else(|| unusable("a case has no text"))?;
+        let text = case["text"].as_str().ok_or_else(|| unusable("a case has no text".into()))?;
         let ids = token_ids(tokenizer, text)?;
-        let want = case["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_u64());
-        if !want.eq(ids.iter().map(|id| u64::from(*id))) {
-            return Err(unusable(&format!("other tokens for \"{text}\"")));
+        if !numbers(&case["ids"]).into_iter().eq(ids.iter().map(|id| f64::from(*id))) {
+            return Err(unusable(format!("other tokens for \"{text}\"")));
         }
-        expected.extend(
-            case["embedding"].as_array().into_iter().flatten().filter_map(|value| value.as_f64()),
-        );
+        expected.extend(numbers(&case["embedding"]));
         tokens.push(ids);
     }
     let output: Vec<f64> =
         model.embed(&Encoded::new(&tokens, device)).into_data().iter::<f64>().collect();
-    if output.len() != expected.len() {
-        return Err(unusable("the embeddings have another size"));
-    }
-    let off = largest_difference(&output, &expected);
-    Ok((tokens.len(), off))
+    Ok((tokens.len(), largest_difference(&output, &expected)))
 }

@@ -7,6 +7,7 @@ mod cache;
 mod efficientnet;
 mod failure;
 mod few;
+mod program;
 mod reference;
 mod tokens;
 
@@ -15,5 +16,6 @@ pub use cache::{Absent, cached};
 pub use efficientnet::{EfficientNetLite0, efficientnet_names, reference_input};
 pub use failure::{Failure, say};
 pub use few::{Few, FewLabels, few_labels};
-pub use reference::{ALLOWED, equal_to_reference, largest_difference};
+pub use program::{compare, load, program};
+pub use reference::{ALLOWED, equal_to_reference, largest_difference, numbers, recorded};
 pub use tokens::{token_ids, tokenizer};

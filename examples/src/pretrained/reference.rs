@@ -1,9 +1,31 @@
 //! How far a network's outputs are from the reference implementation's, and how far they may be.
 
+use serde_json::Value;
+
 use super::failure::Failure;
 
 /// What an output may differ by from the recorded one.
 pub const ALLOWED: f64 = 1e-4;
+
+/// What a reference implementation recorded: `text`, the content of the file called `name`.
+///
+/// # Errors
+///
+/// [`Failure::File`] for what is no JSON.
+pub fn recorded(name: &str, text: &str) -> Result<Value, Failure> {
+    let unusable =
+        |error: serde_json::Error| Failure::File { path: name.into(), reason: error.to_string() };
+    serde_json::from_str(text).map_err(unusable)
+}
+
+/// All numbers in a JSON value, those of lists in lists too, in their order.
+#[must_use]
+pub fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(list) => list.iter().flat_map(numbers).collect(),
+        other => other.as_f64().into_iter().collect(),
+    }
+}
 
 /// The largest absolute difference; infinite where one of the numbers is NaN, or there are not as many.
 #[must_use]
@@ -41,6 +63,16 @@ mod tests {
         ] {
             assert_eq!(largest_difference(&output, &recorded), f64::INFINITY, "{output:?}");
         }
+    }
+
+    #[test]
+    fn recorded_numbers_are_read_in_their_order() {
+        let value = recorded("a.json", r#"{"rows": [[1, 2.5], [], [-3]], "name": "x"}"#);
+        let value = value.expect("JSON");
+        assert_eq!(numbers(&value["rows"]), [1.0, 2.5, -3.0]);
+        assert!(numbers(&value["name"]).is_empty() && numbers(&value["absent"]).is_empty());
+        let failure = recorded("a.json", "{").expect_err("cut off");
+        assert!(failure.to_string().starts_with("a.json: "), "{failure}");
     }
 
     #[test]

@@ -6,9 +6,10 @@ use crate::scene::{Judge, Library, Scene, Setting, Source};
 use crate::shift::Shift;
 use firebrick::prelude::Seed;
 use firebrick::transfer::advise::{
-    Adviser, AdviserConfig, Contender, Interval, MeasureConfig, Measured, Named, Similarity, Size,
-    Target, Trial, Tuning, Verdict,
+    Advice, AdviseError, Adviser, AdviserConfig, Chosen, Contender, Interval, MeasureConfig,
+    Measured, Named, Similarity, Size, Target, Trial, Tuning, Verdict,
 };
+use firebrick::transfer::score::Features;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,12 +43,17 @@ pub(crate) struct Choice {
     pub(crate) fits: usize,
 }
 
-/// Trainable parameters of a recipe.
-pub(crate) fn parameters(tuning: Tuning) -> usize {
-    match tuning {
-        Tuning::HeadOnly => 650,
-        Tuning::FreezeFirst => 23_786,
-        Tuning::Full | Tuning::LpFt | Tuning::Scratch => 23_946,
+impl Choice {
+    fn of(chosen: &Chosen) -> Self {
+        let (tuning, none) = (chosen.tuning, BTreeMap::new());
+        match (&chosen.advice.verdict, &chosen.measurement) {
+            (Verdict::Measure(list), Some(found)) => {
+                let scores = list.iter().zip(&found.entries);
+                let scores = scores.map(|(tuning, entry)| (*tuning, entry.mean)).collect();
+                Self { tuning, scores, tie: found.tie, fits: found.fits }
+            }
+            _ => Self { tuning, scores: none, tie: false, fits: 0 },
+        }
     }
 }
 
@@ -95,30 +101,50 @@ fn at_size(
     let mut accuracy = BTreeMap::new();
     for tuning in Tuning::ALL {
         let setting = plan.setting(tuning, per_class);
-        accuracy.insert(tuning, scene.run(setting, &rows, Judge::Test, seed.child(9))?);
+        let right = scene.run(setting, &rows, Judge::Test, seed.child(9));
+        accuracy.insert(tuning, right.map_err(|error| text(&error))?);
     }
 
-    let part = |features: &firebrick::transfer::score::Features| features.select(&rows);
-    let look = || {
+    let look = || -> Result<(Advice, Option<Choice>), AdviseError> {
+        let part = |features: &Features| features.select(&rows);
         let (features, raw) = (part(&scene.pool_features)?, part(&scene.raw)?);
         let (fresh, probabilities) = (part(&scene.fresh)?, part(&scene.probabilities)?);
-        let labels: Vec<u32> = rows.iter().map(|&row| scene.labels[row as usize]).collect();
+        let labels = scene.classes(&rows);
         let target = Target::new(&features, &labels, CLASSES)
             .raw(&raw)
             .fresh(&fresh)
             .source(&scene.source_features)
             .probabilities(&probabilities)
-            .trainable(Tuning::ALL.map(|tuning| (tuning, parameters(tuning))));
-        Adviser::new(AdviserConfig { seed, ..Default::default() })?.look(&target)
+            .trainable(scene.trainable.clone().into_iter().collect::<Vec<_>>());
+        let adviser = Adviser::new(AdviserConfig { seed, ..Default::default() })?;
+        if per_class > plan.measure_up_to {
+            return Ok((adviser.look(&target)?, None));
+        }
+        let contender = |tuning: Tuning| {
+            let setting = plan.setting(tuning, per_class);
+            Contender {
+                name: tuning.to_string(),
+                recipe: tuning,
+                parameters: scene.trainable[&tuning],
+                steps: setting.steps,
+                rates: vec![setting.rate],
+            }
+        };
+        let score = |trial: &Trial<'_, Tuning>| {
+            let setting = plan.setting(trial.contender.recipe, per_class);
+            // As many passes over the part as over the whole.
+            let share = trial.train.len() as f64 / rows.len() as f64;
+            let steps = (share * setting.steps as f64).round() as usize;
+            let setting = Setting { steps: steps.max(1), ..setting };
+            scene.run(setting, trial.train, Judge::Pool(trial.held), trial.seed)
+        };
+        let how = Measured::new(folds(per_class))?;
+        let chosen = adviser.choose(&target, &how, contender, seed.child(10), score)?;
+        let choice = Choice::of(&chosen);
+        Ok((chosen.advice, Some(choice)))
     };
-    let advice = look().map_err(|error: firebrick::transfer::advise::AdviseError| text(&error))?;
+    let (advice, measured) = look().map_err(|error| text(&error))?;
     let lift = advice.lift.ok_or("a baseline was given, so there is a lift")?;
-
-    let measured = match &advice.verdict {
-        _ if per_class > plan.measure_up_to => None,
-        Verdict::Measure(list) => Some(measure(plan, scene, &rows, per_class, list, seed)?),
-        _ => Some(Choice { tuning: advice.revised, scores: BTreeMap::new(), tie: false, fits: 0 }),
-    };
     Ok(Cell {
         shift,
         repetition,
@@ -133,47 +159,5 @@ fn at_size(
         revised: advice.revised,
         scores: advice.scores,
         measured,
-    })
-}
-
-fn measure(
-    plan: &Plan,
-    scene: &Scene<'_>,
-    rows: &[u32],
-    per_class: usize,
-    list: &[Tuning],
-    seed: Seed,
-) -> Result<Choice, String> {
-    let contenders: Vec<Contender<Tuning>> = list
-        .iter()
-        .map(|&tuning| {
-            let setting = plan.setting(tuning, per_class);
-            Contender {
-                name: tuning.to_string(),
-                recipe: tuning,
-                parameters: parameters(tuning),
-                steps: setting.steps,
-                rates: vec![setting.rate],
-            }
-        })
-        .collect();
-    let labels: Vec<u32> = rows.iter().map(|&row| scene.labels[row as usize]).collect();
-    let score = |trial: &Trial<'_, Tuning>| {
-        let setting = plan.setting(trial.contender.recipe, per_class);
-        // As many passes over the part as over the whole.
-        let share = trial.train.len() as f64 / rows.len() as f64;
-        let steps = (share * setting.steps as f64).round() as usize;
-        let setting = Setting { steps, ..setting };
-        scene.run(setting, trial.train, Judge::Pool(trial.held), trial.seed)
-    };
-    let found = Measured::new(folds(per_class))
-        .and_then(|measured| measured.run(&labels, &contenders, None, seed.child(10), score))
-        .map_err(|error| error.to_string())?;
-    let scores = list.iter().zip(&found.entries).map(|(tuning, entry)| (*tuning, entry.mean));
-    Ok(Choice {
-        tuning: list[found.choice],
-        scores: scores.collect(),
-        tie: found.tie,
-        fits: found.fits,
     })
 }

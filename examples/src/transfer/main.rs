@@ -4,6 +4,7 @@
 
 mod cell;
 mod data;
+mod goal;
 mod net;
 mod plan;
 mod print;

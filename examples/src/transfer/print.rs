@@ -77,6 +77,21 @@ pub(crate) fn text(summary: &Summary) -> String {
     regrets(&mut out, &summary.all);
     let _ = writeln!(
         out,
+        "\nWhat the adviser is held to, in points on the held-out half (on all combinations):\n"
+    );
+    for goal in &summary.goals {
+        let _ = writeln!(
+            out,
+            "{:<46}{:>6.2} {:>8}  {:<14}{}",
+            goal.text,
+            100.0 * goal.held,
+            format!("({:.2})", 100.0 * goal.all),
+            goal.bound,
+            if goal.met { "met" } else { "missed" }
+        );
+    }
+    let _ = writeln!(
+        out,
         "\nDifferences in points that were declared before, 90 % interval, repetitions above 0:\n"
     );
     for claim in &summary.claims {
@@ -99,7 +114,7 @@ pub(crate) fn text(summary: &Summary) -> String {
     for (name, by_size) in &summary.scores {
         let values: Vec<String> =
             by_size.iter().map(|(size, tau)| format!("{size}: {tau:+.2}")).collect();
-        let _ = writeln!(out, "{name:<22}{}", values.join("  "));
+        let _ = writeln!(out, "{name:<25}{}", values.join("  "));
     }
     out
 }

@@ -1,20 +1,21 @@
 //! One repetition under one shift: a source model, the target's images, and what each recipe makes of them.
 
 use crate::data::{CLASSES, Images, PIXELS, Parts, SIDE};
-use crate::net::{Classifier, FEATURES, Net};
+use crate::net::{Net, Upper};
 use crate::shift::Shift;
-use crate::train::{Pace, accuracy, fit};
-use burn::module::{Module, Param};
+use crate::train::{Pace, Training};
+use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use firebrick::prelude::{Labelled, Seed};
-use firebrick::transfer::TransferError;
 use firebrick::transfer::advise::Tuning;
 use firebrick::transfer::probe::{Head, LogisticConfig, LogisticProbe, cache};
 use firebrick::transfer::score::{Features, Labels};
+use firebrick::transfer::{Groups, Recipe, TransferError};
+use std::collections::BTreeMap;
 
 /// Steps and batch of the source's training.
-const SOURCE: Pace = Pace { steps: 900, batch: 64, rate: 1e-3, head: 1.0 };
+const SOURCE: Pace = Pace { steps: 900, batch: 64, rate: 1e-3 };
 
 /// How a recipe is run: everything but the rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +66,12 @@ impl Library {
     }
 
     /// Trains the source model of a repetition; `steps` is 900 but for a quick look.
-    pub(crate) fn source(&self, shift: Shift, seed: Seed, steps: usize) -> Result<Source, String> {
+    pub(crate) fn source(
+        &self,
+        shift: Shift,
+        seed: Seed,
+        steps: usize,
+    ) -> Result<Source, TransferError> {
         let parts = Parts::new(&self.mnist.labels, seed);
         let (images, held) = if shift == Shift::OtherDigits {
             let mut rows: Vec<u32> = (0..self.digits.len() as u32).collect();
@@ -75,10 +81,11 @@ impl Library {
             (self.mnist.select(&parts.source), self.mnist.select(&parts.test))
         };
         let net = Net::new(seed.child(1), &self.device);
-        let data = self.labelled(&images);
-        let net = fit(net, &data, Pace { steps, ..SOURCE }, seed.child(2))?;
-        let accuracy = accuracy(&net, &self.labelled(&held))?;
-        Ok(Source { net, accuracy, images })
+        let pace = Pace { steps, ..SOURCE };
+        let training =
+            Training { recipe: Recipe::Scratch, fresh_head: false, pace, seed: seed.child(2) };
+        let (net, accuracy) = training.run(net, &self.labelled(&images), &self.labelled(&held))?;
+        Ok(Source { net: net.train(), accuracy, images })
     }
 
     fn labelled(&self, images: &Images) -> Labelled<4> {
@@ -96,7 +103,6 @@ impl Library {
 pub(crate) struct Scene<'a> {
     device: &'a Device,
     source: &'a Net,
-    seed: Seed,
     pool: Labelled<4>,
     test: Labelled<4>,
     /// Maps of the source's stem, computed once: a frozen layer costs no step anything.
@@ -115,6 +121,20 @@ pub(crate) struct Scene<'a> {
     pub(crate) source_features: Features,
     /// The source head's probabilities on the pool.
     pub(crate) probabilities: Features,
+    /// Parameters that each recipe trains.
+    pub(crate) trainable: BTreeMap<Tuning, usize>,
+}
+
+/// Parameters that each recipe trains in its last phase.
+fn trainable(net: &Net) -> Result<BTreeMap<Tuning, usize>, TransferError> {
+    let groups = Groups::propose(net)?;
+    let of = |tuning: Tuning| {
+        let recipe = tuning.recipe(&groups);
+        let phases = recipe.phases(&groups, net, 1, recipe.rate())?;
+        let last = phases.last().map(|phase| phase.plan.table(net)).transpose()?;
+        Ok((tuning, last.map_or(0, |table| table.trainable())))
+    };
+    Tuning::ALL.into_iter().map(of).collect()
 }
 
 impl<'a> Scene<'a> {
@@ -131,15 +151,13 @@ impl<'a> Scene<'a> {
         let (pool, test) = (library.labelled(&pool_images), library.labelled(&test_images));
         let net = source.net.valid();
         let plain = |data: &Labelled<4>| data.on_plain_device().inputs;
-        let features =
-            |net: &Net, inputs| cache(inputs, 250, |x| net.upper.features(net.stem.forward(x)));
+        let features = |net: &Net, inputs| cache(inputs, 250, |x| net.features(x));
         let maps = |data: &Labelled<4>| Labelled {
             inputs: Tensor::from_data(net.stem.forward(plain(data)).into_data(), &library.device),
             targets: data.targets.clone(),
         };
         let fresh = Net::new(seed.child(3), &library.device).valid();
-        let probabilities =
-            cache(plain(&pool), 250, |x| softmax(net.upper.logits(net.stem.forward(x)), 1))?;
+        let probabilities = cache(plain(&pool), 250, |x| softmax(net.logits(x), 1))?;
         let rows: Vec<u32> = (0..500).collect();
         let own = library.labelled(&source.images.select(&rows));
         Ok(Self {
@@ -151,11 +169,11 @@ impl<'a> Scene<'a> {
             pool_maps: maps(&pool),
             test_maps: maps(&test),
             probabilities,
+            trainable: trainable(&source.net)?,
             labels: pool_images.labels,
             test_labels: test_images.labels,
             device: &library.device,
             source: &source.net,
-            seed,
             pool,
             test,
         })
@@ -168,73 +186,71 @@ impl<'a> Scene<'a> {
         rows: &[u32],
         judge: Judge<'_>,
         seed: Seed,
-    ) -> Result<f64, String> {
-        let Setting { steps, batch, rate, .. } = setting;
-        let pace = |head: f64| Pace { steps, batch, rate, head };
+    ) -> Result<f64, TransferError> {
+        let Setting { steps, batch, rate, head, .. } = setting;
         let part = |pool: &Labelled<4>, test: &Labelled<4>| match judge {
             Judge::Pool(rows) => pool.select(rows),
             Judge::Test => test.clone(),
         };
-        let fresh_head = |net: Net| net.with_head(seed.child(1), self.device);
+        let (pool, test) = (&self.pool, &self.test);
+        let training = |recipe, fresh_head| {
+            let pace = Pace { steps, batch, rate };
+            Training { recipe, fresh_head, pace, seed }
+        };
+        let all = |training: Training, net: Net| {
+            training.run(net, &pool.select(rows), &part(pool, test)).map(|(_, right)| right)
+        };
+        let source = || self.source.clone();
         match setting.tuning {
             Tuning::HeadOnly => {
-                let probe = self.probe(rows, setting.rate)?;
-                let own = |rows: &[u32]| rows.iter().map(|&r| self.labels[r as usize]).collect();
-                let (features, labels): (_, Vec<u32>) = match judge {
-                    Judge::Pool(rows) => (self.pool_features.select(rows), own(rows)),
-                    Judge::Test => (Ok(self.test_features.clone()), self.test_labels.clone()),
+                let (features, labels) = match judge {
+                    Judge::Pool(rows) => (self.pool_features.select(rows)?, self.classes(rows)),
+                    Judge::Test => (self.test_features.clone(), self.test_labels.clone()),
                 };
-                let features = features.map_err(|error| error.to_string())?;
-                probe.accuracy(&features, &labels).map_err(|error| error.to_string())
+                Ok(self.probe(rows, rate)?.accuracy(&features, &labels)?)
             }
             Tuning::FreezeFirst => {
-                let upper = fresh_head(self.source.clone()).upper;
-                let upper = fit(upper, &self.pool_maps.select(rows), pace(setting.head), seed)?;
-                accuracy(&upper, &part(&self.pool_maps, &self.test_maps))
+                // All that trains, on maps of the frozen layer that were computed once.
+                let Net { body, head: last, .. } = source();
+                let (maps, judged) = (&self.pool_maps, part(&self.pool_maps, &self.test_maps));
+                let training = training(Recipe::Full { head_rate: head }, true);
+                let trained = training.run(Upper { body, head: last }, &maps.select(rows), &judged);
+                trained.map(|(_, right)| right)
             }
-            Tuning::Full => {
-                let net = fresh_head(self.source.clone());
-                let net = fit(net, &self.pool.select(rows), pace(setting.head), seed)?;
-                accuracy(&net, &part(&self.pool, &self.test))
-            }
+            Tuning::Full => all(training(Recipe::Full { head_rate: head }, true), source()),
             Tuning::LpFt => {
-                let head = self.probe(rows, setting.probe)?;
-                let net = self.with_probe(&head);
-                let net = fit(net, &self.pool.select(rows), pace(1.0), seed)?;
-                accuracy(&net, &part(&self.pool, &self.test))
+                let mut net = source();
+                net.head = self.probe(rows, setting.probe)?.linear(CLASSES, self.device)?;
+                all(training(Recipe::Full { head_rate: 1.0 }, false), net)
             }
-            Tuning::Scratch => {
-                let net = Net::new(self.seed.child(4), self.device);
-                let net = fit(net, &self.pool.select(rows), pace(1.0), seed)?;
-                accuracy(&net, &part(&self.pool, &self.test))
-            }
+            Tuning::Scratch => all(training(Recipe::Scratch, false), source()),
         }
     }
 
-    fn probe(&self, rows: &[u32], l2: f64) -> Result<Head, String> {
-        let labels: Vec<u32> = rows.iter().map(|&row| self.labels[row as usize]).collect();
-        let fit = || {
-            let features = self.pool_features.select(rows)?;
-            let config = LogisticConfig { l2, tolerance: 1e-5, ..Default::default() };
-            LogisticProbe::fit(&features, &Labels::of_classes(&labels, CLASSES)?, &config)
-        };
-        fit().map(|probe| probe.head).map_err(|error| error.to_string())
+    /// The classes of rows of the pool.
+    pub(crate) fn classes(&self, rows: &[u32]) -> Vec<u32> {
+        rows.iter().map(|&row| self.labels[row as usize]).collect()
     }
 
-    /// The source with the probe as its head; classes without samples get no output of their own.
-    fn with_probe(&self, head: &Head) -> Net {
-        let mut net = self.source.clone();
-        let (mut weights, mut bias) = (vec![0.0f32; FEATURES * CLASSES], vec![-20.0f32; CLASSES]);
-        let width = head.names.len();
-        for (at, &class) in head.names.iter().enumerate() {
-            bias[class as usize] = head.bias[at] as f32;
-            for k in 0..FEATURES {
-                weights[k * CLASSES + class as usize] = head.weights[k * width + at] as f32;
-            }
-        }
-        let weights = TensorData::new(weights, [FEATURES, CLASSES]);
-        net.upper.head.weight = Param::from_data(weights, self.device);
-        net.upper.head.bias = Some(Param::from_data(bias.as_slice(), self.device));
-        net
+    /// The linear head on the source's features: logistic regression to its end.
+    fn probe(&self, rows: &[u32], l2: f64) -> Result<Head, TransferError> {
+        let labels = Labels::of_classes(&self.classes(rows), CLASSES)?;
+        let config = LogisticConfig { l2, tolerance: 1e-5, ..Default::default() };
+        Ok(LogisticProbe::fit(&self.pool_features.select(rows)?, &labels, &config)?.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_recipe_trains_as_many_parameters_as_its_layers_have() {
+        let counts = trainable(&Net::new(Seed(1), &Device::flex().autodiff())).expect("fits");
+        let (stem, head) = (9 * 16 + 16, 64 * 10 + 10);
+        let all = stem + (16 * 9 * 32 + 32) + (288 * 64 + 64) + head;
+        assert_eq!(all, 23_946);
+        let counts = Tuning::ALL.map(|tuning| counts[&tuning]);
+        assert_eq!(counts, [head, all - stem, all, all, all]);
     }
 }

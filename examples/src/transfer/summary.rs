@@ -1,6 +1,7 @@
 //! What the run says: each combination of shift and size, the regrets, the claims.
 
 use crate::cell::Cell;
+use crate::goal::{Goal, goals};
 use crate::plan::Plan;
 use crate::regret::{Chooser, Regret, calibrate, calibrates, mean, regret};
 use crate::shift::Shift;
@@ -78,6 +79,8 @@ pub(crate) struct Summary {
     /// Over all combinations, with the borders of the library.
     pub(crate) all: Vec<Regret>,
     pub(crate) claims: Vec<Claim>,
+    /// What the adviser is held to.
+    pub(crate) goals: Vec<Goal>,
     /// Kendall's tau of each score with what the source is worth, over all cells of a size.
     pub(crate) scores: Vec<(String, Vec<(usize, f64)>)>,
     pub(crate) cells: Vec<Cell>,
@@ -95,11 +98,13 @@ impl Summary {
             list.extend(Tuning::ALL.map(Chooser::Always));
             list
         };
-        let over = |part: &[&Cell], choosers: Vec<Chooser>| {
+        let over = |part: &[&Cell], choosers: Vec<Chooser>| -> Vec<Regret> {
             choosers.into_iter().filter_map(|c| Regret::of(c, part, &cells)).collect()
         };
         let everything: Vec<&Cell> = cells.iter().collect();
         let own = choosers(QuadrantRule::default(), RevisedRule::default());
+        let (held_out, all) = (over(&held, choosers(table, revised)), over(&everything, own));
+        let claims = claims(&cells);
         let mut source: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for cell in &cells {
             let name = if cell.shift == Shift::OtherDigits { "UCI digits" } else { "MNIST" };
@@ -109,11 +114,12 @@ impl Summary {
             plan: plan.clone(),
             source: source.iter().map(|(name, values)| (name.clone(), mean(values))).collect(),
             combinations: combinations(plan, &cells),
-            held_out: over(&held, choosers(table, revised)),
-            all: over(&everything, own),
+            goals: goals(&held_out, &all, &claims),
+            held_out,
+            all,
             table,
             revised,
-            claims: claims(&cells),
+            claims,
             scores: scores(plan, &cells),
             cells,
         }

@@ -32,7 +32,7 @@ fn few(shift: Shift) -> (BTreeMap<Tuning, f64>, f64) {
         let part = |features: &Features| features.select(&rows).expect("rows exist");
         let (features, raw) = (part(&scene.pool_features), part(&scene.raw));
         let fresh = part(&scene.fresh);
-        let labels: Vec<u32> = rows.iter().map(|&row| scene.labels[row as usize]).collect();
+        let labels = scene.classes(&rows);
         let target = Labelled::new(&features, &labels, CLASSES).raw(&raw).fresh(&fresh);
         let advice = Adviser::new(AdviserConfig::default()).expect("valid").look(&target);
         lift += advice.expect("fits").lift.expect("has baselines").value / 3.0;

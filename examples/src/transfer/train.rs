@@ -1,12 +1,10 @@
-//! One training: AdamW in one fused pass, a cosine from the rate to 0, batches in an order that the seed fixes.
+//! One training by a recipe of the library: AdamW, a cosine from the rate to 0, batches in an order that the seed fixes,
+//! judged once, at the end.
 
-use crate::net::Classifier;
-use burn::module::ParamGroup;
-use burn::optim::GradientsParams;
-use firebrick::optim::AdamWConfig;
-use firebrick::optim::schedule::{CosineConfig, Schedule};
-use firebrick::prelude::{Labelled, Seed, TensorBatches};
+use crate::net::SCHEME;
+use firebrick::prelude::{AdamWConfig, FitConfig, Labelled, Learn, Seed, TensorBatches};
 use firebrick::train::Batches;
+use firebrick::transfer::{Recipe, TransferError, Tune};
 
 /// How long and how fast.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,55 +12,44 @@ pub(crate) struct Pace {
     pub(crate) steps: usize,
     pub(crate) batch: usize,
     pub(crate) rate: f64,
-    /// The head's rate over that of the layers below.
-    pub(crate) head: f64,
 }
 
-/// Trains all parameters of `model`.
-pub(crate) fn fit<M: Classifier>(
-    mut model: M,
-    data: &Labelled<4>,
-    pace: Pace,
-    seed: Seed,
-) -> Result<M, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let rule = AdamWConfig::new();
-    let mut optimizer = rule.fused().map_err(|error| text(&error))?;
-    if pace.head != 1.0 {
-        let head = ParamGroup::from_regex(M::HEAD).map_err(|error| format!("{error:?}"))?;
-        let own = rule.build().map_err(|error| text(&error))?;
-        let with = optimizer.with_scaled_group("head", head, own, pace.head);
-        optimizer = with.map_err(|(_, error)| text(&error))?;
-    }
-    let schedule = CosineConfig::new(pace.rate, pace.steps).build();
-    let schedule = schedule.map_err(|error| text(&error))?;
-    let batches = TensorBatches::new(data.clone(), pace.batch.min(data.len()), seed);
-    let batches = batches.map_err(|error| text(&error))?.drop_last(true);
-    let mut step = 0;
-    for epoch in 1.. {
-        for batch in batches.epoch(epoch) {
-            if step == pace.steps {
-                return Ok(model);
-            }
-            let loss = model.loss(batch.inputs, batch.targets);
-            let gradients = GradientsParams::from_grads(loss.backward(), &model);
-            model = optimizer.step(schedule.rate(step as u64), model, gradients);
-            step += 1;
-        }
-    }
-    Ok(model)
+/// A recipe at a pace.
+#[derive(Debug, Clone)]
+pub(crate) struct Training {
+    pub(crate) recipe: Recipe,
+    /// Whether the head is drawn anew at the start.
+    pub(crate) fresh_head: bool,
+    pub(crate) pace: Pace,
+    pub(crate) seed: Seed,
 }
 
-/// Share of the images that `model`, in evaluation mode, gets right.
-pub(crate) fn accuracy<M: Classifier>(model: &M, data: &Labelled<4>) -> Result<f64, String> {
-    let (model, data) = (model.valid(), data.on_plain_device());
-    let mut right = 0.0;
-    for start in (0..data.len()).step_by(250) {
-        let rows = start..data.len().min(start + 250);
-        let logits = model.logits(data.inputs.clone().slice([rows.clone()]));
-        let hits = logits.argmax(1).squeeze_dim::<1>(1).equal(data.targets.clone().slice([rows]));
-        let hits = hits.float().sum().try_into_scalar::<f64>();
-        right += hits.map_err(|error| format!("{error:?}"))?;
+impl Training {
+    /// What `model` becomes on `data`, in evaluation mode, and the share of `judged` that it gets right.
+    pub(crate) fn run<M: Learn<Batch = Labelled<4>>>(
+        &self,
+        model: M,
+        data: &Labelled<4>,
+        judged: &Labelled<4>,
+    ) -> Result<(M, f64), TransferError> {
+        let Self { recipe, fresh_head, pace, seed } = self;
+        let batches = |data: &Labelled<4>| {
+            TensorBatches::new(data.clone(), pace.batch.min(data.len()), *seed)
+        };
+        let (train, judged) = (batches(data)?.drop_last(true), batches(judged)?);
+        let epochs = pace.steps.div_ceil(train.batches_per_epoch());
+        let once = FitConfig::new(epochs)
+            .with_max_steps(Some(pace.steps as u64))
+            .with_judge_every(epochs)
+            .with_judge_training(false)
+            .with_progress(false);
+        let tuned = Tune::new(recipe.clone(), epochs, AdamWConfig::new().build()?)
+            .rate(pace.rate)
+            .scheme(SCHEME)
+            .fresh_head(*fresh_head)
+            .seed(*seed)
+            .fit(once)
+            .run(model, &train, Some(&judged))?;
+        Ok((tuned.model, 1.0 - tuned.validation.unwrap_or_default().error()))
     }
-    Ok(right / data.len() as f64)
 }

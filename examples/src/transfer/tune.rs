@@ -5,6 +5,7 @@ use crate::data::CLASSES;
 use crate::plan::{Plan, grid};
 use crate::scene::{Judge, Library, Scene, Setting};
 use crate::shift::Shift;
+use firebrick::transfer::TransferError;
 use firebrick::transfer::advise::Tuning;
 use std::fmt::Write;
 
@@ -12,7 +13,11 @@ use std::fmt::Write;
 const FIRST: u64 = 100;
 
 /// Test accuracy by size, recipe, rate and shift, the mean over `repetitions`, as a table in text.
-pub(crate) fn table(plan: &Plan, library: &Library, repetitions: u64) -> Result<String, String> {
+pub(crate) fn table(
+    plan: &Plan,
+    library: &Library,
+    repetitions: u64,
+) -> Result<String, TransferError> {
     let shifts = &plan.shifts;
     let mut sums = std::collections::BTreeMap::new();
     for repetition in FIRST..FIRST + repetitions {
@@ -26,7 +31,7 @@ pub(crate) fn table(plan: &Plan, library: &Library, repetitions: u64) -> Result<
             } else {
                 &own
             };
-            let scene = Scene::new(library, source, shift, seed).map_err(|e| e.to_string())?;
+            let scene = Scene::new(library, source, shift, seed)?;
             for &per_class in &plan.sizes {
                 let rows: Vec<u32> = (0..(per_class * CLASSES) as u32).collect();
                 for tuning in Tuning::ALL {

@@ -92,7 +92,8 @@ fn source(
         return Ok(source.clone());
     }
     let seed = repetition_seed(plan.seed, repetition);
-    let source = std::sync::Arc::new(library.source(shift, seed, plan.source_steps)?);
+    let source = library.source(shift, seed, plan.source_steps);
+    let source = std::sync::Arc::new(source.map_err(|error| error.to_string())?);
     Ok(place.insert(source).clone())
 }
 

@@ -23,7 +23,7 @@ pub enum LoraInit {
     Uniform,
     /// Normal with this deviation; burn's own LoRA has `1 / r`, which is 6 times larger for r 8 and 768 inputs.
     Normal {
-        /// The standard deviation.
+        /// The standard deviation, above 0.
         deviation: f64,
     },
     /// The largest singular triplets of the weight, which is reduced by them: the output does not change (PiSSA:
@@ -59,7 +59,7 @@ pub enum AdapterKind {
     Vera {
         /// Rank; 256 in the paper.
         rank: usize,
-        /// What the inner vector starts at; 0.1.
+        /// What the inner vector starts at, other than 0; 0.1 in the paper.
         start: f64,
     },
     /// A learned factor for each output, or input (IA3).
@@ -96,7 +96,8 @@ impl AdapterKind {
                 check::at_least("rank", rank, 1)?;
                 check::positive("alpha", alpha)?;
                 if let LoraInit::Normal { deviation } = init {
-                    check::non_negative("deviation", deviation)?;
+                    // B starts at 0; with A there too neither would ever get a gradient.
+                    check::positive("deviation", deviation)?;
                 }
             }
             Self::Dora { rank, alpha, .. } => {
@@ -105,7 +106,10 @@ impl AdapterKind {
             }
             Self::Vera { rank, start } => {
                 check::at_least("rank", rank, 1)?;
-                check::finite("start", start)?;
+                // As b starts at 0, a d of 0 would keep both there.
+                if check::finite("start", start)? == 0.0 {
+                    return Err(ConfigError::new("start", start, "other than 0"));
+                }
             }
             Self::Ia3 { .. } => {}
         }

@@ -529,6 +529,13 @@ mod tests {
             init: LoraInit::Uniform,
         };
         assert!(refused(new(alpha)).contains("`alpha`"));
+        // Factors that are all 0 would stay so.
+        let init = LoraInit::Normal { deviation: 0.0 };
+        let dead = AdapterKind::Lora { rank: 1, alpha: 1.0, scaling: Scaling::ByRank, init };
+        assert!(refused(new(dead)).contains("`deviation`"));
+        for start in [0.0, f64::NAN] {
+            assert!(refused(new(AdapterKind::Vera { rank: 1, start })).contains("`start`"));
+        }
         let twice = new(AdapterKind::lora(1)).apply(model.clone(), &groups).expect("fits");
         let again = new(AdapterKind::lora(1)).apply(twice, &groups).expect_err("refused");
         assert!(again.to_string().contains("without an adapter"), "{again}");

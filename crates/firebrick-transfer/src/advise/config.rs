@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 /// | `level` | 0.9 | in (0, 1) |
 /// | `resamples` | 1000 | at least 100 |
 /// | `neighbours` | 5 | at least 1 |
+/// | `overturn` | 1 | not negative |
 /// | `seed` | 0 | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdviserConfig {
@@ -37,6 +38,9 @@ pub struct AdviserConfig {
     pub resamples: usize,
     /// Neighbours of the second probe.
     pub neighbours: usize,
+    /// By how many standard errors of a share on the labelled samples a measurement has to see another recipe ahead of
+    /// the revised rule's, for [`Adviser::choose`](crate::advise::Adviser::choose) to take it.
+    pub overturn: f64,
     /// Seed of the bootstrap and of the scores that draw.
     pub seed: Seed,
     /// The rule for a first answer.
@@ -54,6 +58,7 @@ impl Default for AdviserConfig {
             level: 0.9,
             resamples: 1000,
             neighbours: 5,
+            overturn: 1.0,
             seed: Seed(0),
             revised: RevisedRule::default(),
         }
@@ -82,6 +87,7 @@ impl AdviserConfig {
         }
         check::at_least("resamples", self.resamples, 100)?;
         check::at_least("neighbours", self.neighbours, 1)?;
+        check::non_negative("overturn", self.overturn)?;
         Ok(())
     }
 }

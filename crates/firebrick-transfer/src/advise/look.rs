@@ -50,6 +50,12 @@ impl Adviser {
         Ok(Self { config })
     }
 
+    /// Its constants.
+    #[must_use]
+    pub fn config(&self) -> &AdviserConfig {
+        &self.config
+    }
+
     /// Looks at the target.
     ///
     /// # Errors

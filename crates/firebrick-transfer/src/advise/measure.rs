@@ -277,6 +277,13 @@ fn at_edge(rates: &[f64], folds: &[(f64, f64)]) -> bool {
     2 * ends > folds.len()
 }
 
+/// The standard error of the difference of two shares of about this size on so many rows.
+pub(super) fn error_of_difference(share: f64, rows: f64) -> f64 {
+    // A share of 0 or 1 has no spread; half a row keeps the error above 0.
+    let share = share.clamp(0.5 / rows, 1.0 - 0.5 / rows);
+    (2.0 * share * (1.0 - share) / rows).sqrt()
+}
+
 /// Drops whoever is more than `race` standard errors of the difference of two shares behind the best so far.
 fn drop_behind(running: &mut Vec<usize>, table: &[Vec<(f64, f64)>], parts: &[Part], race: f64) {
     let rows: f64 = parts.iter().map(|part| part.held.len() as f64).sum();
@@ -285,8 +292,6 @@ fn drop_behind(running: &mut Vec<usize>, table: &[Vec<(f64, f64)>], parts: &[Par
         row.iter().map(|(score, _)| score).sum::<f64>() / row.len() as f64
     };
     let best = running.iter().map(|index| so_far(*index)).fold(f64::NEG_INFINITY, f64::max);
-    // A share of 0 or 1 has no spread; half a row keeps the error above 0.
-    let share = best.clamp(0.5 / rows, 1.0 - 0.5 / rows);
-    let error = (2.0 * share * (1.0 - share) / rows).sqrt();
+    let error = error_of_difference(best, rows);
     running.retain(|index| so_far(*index) >= best - race * error);
 }

@@ -2,7 +2,8 @@
 //!
 //! [`Adviser`] looks at frozen features only, which costs seconds: how many samples, how similar the data are to those
 //! that the model was trained on, which of the four cells of the table that is, and how sure it is of it. Where it is
-//! not sure it answers [`Verdict::Measure`], and [`Measured`] runs the short list on the same folds and picks.
+//! not sure it answers [`Verdict::Measure`], and [`Measured`] runs the short list on the same folds and picks;
+//! [`Adviser::choose`] does both.
 //!
 //! | who chooses | knows | costs |
 //! | --- | --- | --- |
@@ -14,6 +15,7 @@
 //! firebrick-regularize (`firebrick_regularize::semi`).
 
 mod advice;
+mod choose;
 mod config;
 mod contender;
 mod error;
@@ -26,6 +28,7 @@ mod target;
 mod tests;
 
 pub use advice::{Advice, Interval, Named, Similarity, Size, Verdict};
+pub use choose::Chosen;
 pub use config::AdviserConfig;
 pub use contender::{Contender, MeasureConfig, Tie, Trial};
 pub use error::AdviseError;

@@ -156,19 +156,20 @@ impl QuadrantRule {
 }
 
 /// The rule that measurements left of the table: the head alone where few samples meet a source that helps, from
-/// scratch where many meet one that does not, all from the source weights everywhere else.
+/// scratch where many meet one that does not, all from the source weights where many meet one that does, and probe, then
+/// all ([`Tuning::LpFt`]) everywhere else.
 ///
-/// Freezing the first layers, the table's choice for few and not similar, came out level with training all in the runs
-/// that this rule comes from. Probe, then all ([`Tuning::LpFt`]) is the other candidate for `otherwise`: it depends less
-/// on the learning rate, and did worse where the probe lives by its penalty, which the second phase does not have.
+/// One cell of the table is another one, few and not similar: freezing the first layers came out level with training
+/// all in the runs that this rule comes from (`cargo run --bin transfer`), and behind probe, then all.
 ///
 /// ```
 /// use firebrick_transfer::advise::{RevisedRule, Tuning};
 ///
 /// let rule = RevisedRule::default();
 /// assert_eq!(rule.choose(5.0, 0.6), Tuning::HeadOnly);
-/// assert_eq!(rule.choose(5.0, 0.0), Tuning::Full);
+/// assert_eq!(rule.choose(5.0, 0.0), Tuning::LpFt);
 /// assert_eq!(rule.choose(150.0, 0.1), Tuning::Scratch);
+/// assert_eq!(rule.choose(150.0, 0.6), Tuning::Full);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RevisedRule {
@@ -178,9 +179,9 @@ pub struct RevisedRule {
     pub many_per_class: f64,
     /// With few: lift above which the head is enough.
     pub head_above: f64,
-    /// With many: lift below which the source is left.
+    /// With many: lift below which the source is left, and from which all is trained from its weights.
     pub scratch_below: f64,
-    /// What is done where neither holds.
+    /// What is done with few and no such lift, and between few and many.
     pub otherwise: Tuning,
 }
 
@@ -189,9 +190,9 @@ impl Default for RevisedRule {
         Self {
             few_per_class: 20.0,
             many_per_class: 150.0,
-            head_above: 0.35,
+            head_above: 0.25,
             scratch_below: 0.2,
-            otherwise: Tuning::Full,
+            otherwise: Tuning::LpFt,
         }
     }
 }
@@ -200,8 +201,8 @@ impl RevisedRule {
     /// The recipe for these data.
     #[must_use]
     pub fn choose(&self, per_class: f64, lift: f64) -> Tuning {
-        if per_class >= self.many_per_class && lift < self.scratch_below {
-            Tuning::Scratch
+        if per_class >= self.many_per_class {
+            if lift < self.scratch_below { Tuning::Scratch } else { Tuning::Full }
         } else if per_class <= self.few_per_class && lift > self.head_above {
             Tuning::HeadOnly
         } else {

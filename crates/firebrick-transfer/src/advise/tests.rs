@@ -78,6 +78,58 @@ fn it_abstains_where_it_cannot_know() {
 }
 
 #[test]
+fn it_trains_only_where_the_look_leaves_it_open() {
+    let labels = labels(60);
+    let (clear, dull) = (blobs(60, 6.0, 1), blobs(60, 0.5, 1));
+    let (plain, good) = (blobs(60, 1.0, 2), blobs(60, 3.0, 2));
+    let contender = |recipe: Tuning| Contender {
+        name: recipe.to_string(),
+        recipe,
+        parameters: 10,
+        steps: 10,
+        rates: vec![0.1],
+    };
+    let how = measured(MeasureConfig::default());
+    let choose = |target: &Target<'_>, best: Option<Tuning>| {
+        let score = |trial: &Trial<'_, Tuning>| {
+            let best = best.ok_or("nothing was to be trained")?;
+            Ok::<_, &str>(if trial.contender.recipe == best { 0.9 } else { 0.7 })
+        };
+        adviser().choose(target, &how, contender, Seed(1), score)
+    };
+    let sure = Target::new(&clear, &labels, 3).raw(&plain);
+    let chosen = choose(&sure, None).expect("is sure");
+    assert_eq!((chosen.tuning, &chosen.measurement), (Tuning::HeadOnly, &None));
+    assert_eq!(chosen.advice, adviser().look(&sure).expect("fits"));
+    let open = Target::new(&dull, &labels, 3).raw(&good);
+    let chosen = choose(&open, Some(Tuning::Scratch)).expect("measures");
+    let (Verdict::Measure(list), Some(found)) = (&chosen.advice.verdict, &chosen.measurement)
+    else {
+        panic!("it was not measured")
+    };
+    assert_eq!(chosen.tuning, Tuning::Scratch);
+    let names: Vec<String> = list.iter().map(Tuning::to_string).collect();
+    assert!(found.entries.iter().map(|entry| &entry.name).eq(&names));
+    // Against the rule's choice.
+    assert_eq!(chosen.advice.revised, Tuning::LpFt);
+    assert!((found.regret_of_expected.expect("on the list") - 0.2).abs() < 1e-12);
+    // One standard error of 0.9 on 60 rows is 0.055: the rule's choice stands against less, and not where any lead counts.
+    let close = |overturn: f64| {
+        let adviser =
+            Adviser::new(AdviserConfig { overturn, ..Default::default() }).expect("valid");
+        let score = |trial: &Trial<'_, Tuning>| {
+            Ok::<_, &str>(if trial.contender.recipe == Tuning::Scratch { 0.9 } else { 0.86 })
+        };
+        adviser.choose(&open, &how, contender, Seed(1), score).expect("measures").tuning
+    };
+    assert_eq!((close(1.0), close(0.0)), (Tuning::LpFt, Tuning::Scratch));
+    // A training that fails, and a target that cannot be looked at.
+    assert!(choose(&open, None).expect_err("fails").to_string().contains("nothing was to be"));
+    let one = vec![1; 60];
+    assert!(choose(&Target::new(&dull, &one, 3), None).is_err());
+}
+
+#[test]
 fn many_is_many_only_where_the_curve_is_flat() {
     let (seen, raw, labels) = (blobs(600, 6.0, 1), blobs(600, 1.0, 2), labels(600));
     let size = |whole: f64| {
@@ -153,6 +205,7 @@ fn bad_targets_and_settings_are_refused_by_name() {
         (AdviserConfig { resamples: 10, ..Default::default() }, "resamples"),
         (AdviserConfig { neighbours: 0, ..Default::default() }, "neighbours"),
         (AdviserConfig { least_per_class: 1.0, ..Default::default() }, "least_per_class"),
+        (AdviserConfig { overturn: -1.0, ..Default::default() }, "overturn"),
     ] {
         let error = Adviser::new(config).expect_err("refused").to_string();
         assert!(error.starts_with(&format!("`{field}`")), "{error}");
@@ -344,4 +397,22 @@ fn the_survey_s_table_is_as_published() {
     let rule = QuadrantRule::default();
     assert_eq!(rule.cell(20.0, 0.25), Cell::FewDifferent);
     assert_eq!(rule.cell(20.1, 0.26), Cell::ManySimilar);
+}
+
+#[test]
+fn the_revised_rule_is_the_table_but_for_few_that_are_not_similar() {
+    let (rule, table) = (RevisedRule::default(), QuadrantRule::default());
+    for (per_class, lift) in [(5.0, 0.3), (20.0, 0.6), (150.0, 0.1), (150.0, 0.3), (900.0, -0.5)] {
+        assert_eq!(
+            rule.choose(per_class, lift),
+            table.choose(per_class, lift),
+            "{per_class} {lift}"
+        );
+    }
+    assert_eq!(table.choose(5.0, 0.25), Tuning::FreezeFirst);
+    // At a border the exception does not hold; between few and many nothing speaks for one.
+    for (per_class, lift) in [(5.0, 0.25), (5.0, -1.0), (20.1, 0.9), (149.0, -1.0)] {
+        assert_eq!(rule.choose(per_class, lift), Tuning::LpFt, "{per_class} {lift}");
+    }
+    assert_eq!(rule.choose(150.0, 0.2), Tuning::Full);
 }

@@ -9,6 +9,8 @@ mod run;
 mod saved;
 mod search;
 mod shape;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod tune;
 
 pub use features::{Headed, features, fit_head};
@@ -39,7 +41,8 @@ use serde::{Deserialize, Serialize};
 /// | `LayerDecay` | everything, at `decay^depth` (ELECTRA, BEiT, timm) | 1e-3; 3e-4, 1e-3, 3e-3 |
 /// | `BitFit` | biases and the head (Ben Zaken et al., ACL 2022) | 1e-3; 3e-4, 1e-3, 1e-2 |
 /// | `Rifle` | everything, the head drawn anew at each cycle (Li et al., ICML 2020) | 1e-3; 3e-4, 1e-3, 3e-3 |
-/// | `Adapters` | what `adapt` put on the weights, and the head | 1e-3; 3e-4, 1e-3, 3e-3 |
+/// | `Adapters` | what [`AdaptConfig`](crate::AdaptConfig) put on the weights, and the head | 1e-3; 3e-4, 1e-3, 3e-3 |
+/// | `LoraPlus` | the same, B at 16 times the rate of A (LoRA+: Hayou et al., ICML 2024) | 3e-4; 1e-4, 3e-4, 1e-3 |
 ///
 /// Compare recipes at their own best rates only: at one common rate, half of the difference between freezing and full
 /// fine-tuning is that the others were trained too little.
@@ -148,6 +151,11 @@ pub enum Recipe {
     },
     /// The adapters that hang on the weights, and the head; of a head that has adapters itself, those alone.
     Adapters,
+    /// As [`Adapters`](Self::Adapters), for low-rank ones: the factor B, which starts at 0, at a larger rate than A.
+    LoraPlus {
+        /// The factor on the rate of B; 16 in the paper.
+        ratio: f64,
+    },
 }
 
 impl Recipe {
@@ -193,6 +201,12 @@ impl Recipe {
         Self::LayerDecay { decay: 0.75, min_scale: 0.0, no_opt_scale: 0.0 }
     }
 
+    /// [`LoraPlus`](Self::LoraPlus) with the paper's number.
+    #[must_use]
+    pub fn lora_plus() -> Self {
+        Self::LoraPlus { ratio: 16.0 }
+    }
+
     /// Its name: `lp-ft`.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -213,6 +227,7 @@ impl Recipe {
             Self::BitFit { .. } => "bitfit",
             Self::Rifle { .. } => "rifle",
             Self::Adapters => "adapters",
+            Self::LoraPlus { .. } => "lora-plus",
         }
     }
 
@@ -230,6 +245,7 @@ impl Recipe {
             Self::Scratch | Self::Discriminative { .. } => [1e-3, 3e-3, 1e-2],
             Self::FineTune { .. } => [1e-3, 2e-3, 5e-3],
             Self::BitFit { .. } => [3e-4, 1e-3, 1e-2],
+            Self::LoraPlus { .. } => [1e-4, 3e-4, 1e-3],
             _ => [3e-4, 1e-3, 3e-3],
         }
     }

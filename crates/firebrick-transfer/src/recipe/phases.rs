@@ -2,7 +2,7 @@
 
 use super::{Recipe, Shape};
 use crate::TransferError;
-use crate::group::{Groups, Mode, NormMode, Plan, places};
+use crate::group::{Groups, Mode, NormMode, Place, Plan, places};
 use burn::module::Module;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
@@ -213,26 +213,46 @@ impl Recipe {
                 };
                 (0..*cycles).map(cycle).collect::<Result<_, TransferError>>()?
             }
-            Self::Adapters => {
-                let adapted = places(model);
-                let adapted: Vec<_> = adapted.iter().filter(|place| place.in_adapter()).collect();
-                let mut adapters = plan().with_all(Mode::Frozen);
-                for group in groups.groups() {
-                    if adapted.iter().any(|place| group.covers(&place.path)) {
-                        adapters = adapters.with(group.name(), Mode::Adapted)?;
-                    }
-                }
-                if adapted.is_empty() {
-                    let reason = "no weight of the model has an adapter".to_owned();
-                    return Err(TransferError::NothingToTrain { reason });
-                }
-                let head = match adapters.treatment(head)?.mode {
-                    Mode::Frozen => adapters.with(head, Mode::Trainable)?,
-                    _ => adapters,
-                };
-                vec![phase("adapters", head)]
+            Self::Adapters => vec![phase("adapters", adapters(groups, model, None)?)],
+            Self::LoraPlus { ratio } => {
+                check::positive("ratio", *ratio)?;
+                let plan = adapters(groups, model, Some(FACTOR_B))?;
+                vec![phase("adapters", plan.with_ending_rate(FACTOR_B, *ratio)?)]
             }
         })
+    }
+}
+
+/// How the path of a low-rank adapter's second factor ends, that of burn's own adapter too.
+const FACTOR_B: &str = "lora.b";
+
+/// Trains the adapters of `model` and its head; of a head that has adapters itself, those alone. One of them must have
+/// a path that ends in `ending`, where that is given: a factor on a rate that nobody has would be silently in vain.
+fn adapters<M: Module>(
+    groups: &Groups,
+    model: &M,
+    ending: Option<&str>,
+) -> Result<Plan, TransferError> {
+    let places = places(model);
+    let adapted: Vec<&Place> = places.iter().filter(|place| place.in_adapter()).collect();
+    let has = |ending: &str| adapted.iter().any(|place| place.path.ends_with(ending));
+    let reason = match ending {
+        _ if adapted.is_empty() => Some("no weight of the model has an adapter"),
+        Some(ending) if !has(ending) => Some("no weight of the model has a low-rank adapter"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        return Err(TransferError::NothingToTrain { reason: reason.into() });
+    }
+    let mut plan = Plan::new(groups.clone()).with_all(Mode::Frozen);
+    for group in groups.groups() {
+        if adapted.iter().any(|place| group.covers(&place.path)) {
+            plan = plan.with(group.name(), Mode::Adapted)?;
+        }
+    }
+    match plan.treatment(groups.head())?.mode {
+        Mode::Frozen => plan.with(groups.head(), Mode::Trainable),
+        _ => Ok(plan),
     }
 }
 

@@ -286,7 +286,7 @@ impl<M> Tuned<M> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{Net, bits, data, device, dropout_on, net, net_with};
+    use crate::testing::{Net, bits, data, device, dropout_on, net, net_with, recipes};
     use crate::{Recipe, Shape};
     use firebrick_core::{Seed, names};
     use firebrick_optim::{AdamWConfig, Elementwise, SgdConfig};
@@ -298,26 +298,6 @@ mod tests {
         AdamWConfig::new().build().expect("valid")
     }
 
-    fn all() -> Vec<Recipe> {
-        vec![
-            Recipe::HeadOnly,
-            Recipe::LastK { k: 2 },
-            Recipe::freeze_first(1),
-            Recipe::FreezeFirst { k: 1, redraw: true },
-            Recipe::OneGroup { group: None },
-            Recipe::full(),
-            Recipe::lp_ft(),
-            Recipe::Scratch,
-            Recipe::fine_tune(),
-            Recipe::gradual(),
-            Recipe::ChainThaw { later: 0.3 },
-            Recipe::Discriminative { ratio: 2.6 },
-            Recipe::layer_decay(),
-            Recipe::BitFit { norms: true },
-            Recipe::Rifle { cycles: 3 },
-        ]
-    }
-
     /// The paths whose bits differ.
     fn moved(before: &Net, after: &Net) -> Vec<String> {
         let pairs = bits(before).into_iter().zip(bits(after));
@@ -327,7 +307,7 @@ mod tests {
     #[test]
     fn every_recipe_learns_and_moves_only_what_it_says() {
         let train = data(&device(), 1.0);
-        for recipe in all() {
+        for recipe in recipes() {
             let source = net(&device());
             let before = bits(&source);
             let tune = Tune::new(recipe.clone(), 8, adamw()).seed(Seed(3));
@@ -559,19 +539,6 @@ mod tests {
         let other =
             Tune::new(Recipe::fine_tune(), 1, adamw()).momentum(sgd).run(source, &train, None);
         assert!(other.is_err(), "another kind of rule");
-    }
-
-    #[test]
-    fn a_search_takes_the_rate_that_validates_best() {
-        let train = data(&device(), 1.0);
-        let tune = Tune::new(Recipe::full(), 3, adamw());
-        let searched =
-            tune.search(&net(&device()), &train, &train, &[1e-6, 1e-2, 1e-5]).expect("runs");
-        assert_eq!((searched.best, searched.trials.len()), (1, 3));
-        assert_eq!(searched.trials[1].validation, searched.tuned.validation.expect("there"));
-        let own = tune.search(&net(&device()), &train, &train, &[]).expect("runs");
-        let rates: Vec<f64> = own.trials.iter().map(|trial| trial.rate).collect();
-        assert_eq!(rates, Recipe::full().rates());
     }
 
     #[test]

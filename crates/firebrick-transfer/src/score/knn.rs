@@ -1,5 +1,6 @@
 //! The nearest-neighbour probe, leaving one out.
 
+use crate::score::linalg::summed;
 use crate::score::{Features, Labels, ScoreError};
 use firebrick_core::ConfigError;
 use rayon::prelude::*;
@@ -75,14 +76,19 @@ pub fn knn_leave_one_out(
     let class: Vec<u32> = (0..n)
         .into_par_iter()
         .map(|row| {
-            let similarity =
-                |other: usize| line(row).iter().zip(line(other)).map(|(a, b)| a * b).sum::<f64>();
+            let similarity = |other: usize| summed(line(row), line(other), |a, b| a * b);
             let mut near: Vec<(f64, usize)> =
                 (0..n).filter(|other| *other != row).map(|o| (similarity(o), o)).collect();
             // Equal similarities go by row, so that the result has one order.
-            near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let order =
+                |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            if k < near.len() {
+                near.select_nth_unstable_by(k, order);
+                near.truncate(k);
+            }
+            near.sort_unstable_by(order);
             let mut votes = vec![0.0; labels.classes()];
-            for (similarity, other) in &near[..k] {
+            for (similarity, other) in &near {
                 votes[labels.index()[*other] as usize] += (similarity / TEMPERATURE).exp();
             }
             first_largest(&votes)

@@ -82,6 +82,23 @@ pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     out
 }
 
+/// Partial sums that [`summed`] keeps: as many as a vector register or two hold.
+const LANES: usize = 8;
+
+/// `sum_k of(a_k, b_k)`, in an order that depends on the length alone, so that equal rows give equal sums.
+pub(crate) fn summed(a: &[f64], b: &[f64], of: impl Fn(f64, f64) -> f64) -> f64 {
+    let (heads, tails) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = heads.remainder().iter().zip(tails.remainder());
+    let rest: f64 = rest.map(|(a, b)| of(*a, *b)).sum();
+    let mut sums = [0.0; LANES];
+    for (a, b) in heads.zip(tails) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += of(*a, *b);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
 /// The smaller of `F'F` and `FF'`: both have the same eigenvalues but for zeros.
 pub(crate) fn small_gram(matrix: MatRef<'_, f64>) -> Mat<f64> {
     let (n, d) = matrix.shape();
@@ -92,6 +109,16 @@ pub(crate) fn small_gram(matrix: MatRef<'_, f64>) -> Mat<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_whole_at_every_length() {
+        for length in [0, 1, 7, 8, 9, 64, 100] {
+            let a: Vec<f64> = (0..length).map(|i| f64::from(i) - 3.0).collect();
+            let b: Vec<f64> = (0..length).map(|i| f64::from(2 * i % 7)).collect();
+            let plain: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+            assert_eq!(summed(&a, &b, |a, b| a * b), plain, "whole numbers add up exactly");
+        }
+    }
 
     #[test]
     fn decompositions_give_the_matrix_back_in_either_shape() {

@@ -1,5 +1,6 @@
 //! MMD: whether two samples come from one distribution, by a permutation test.
 
+use crate::score::linalg::summed;
 use crate::score::{Features, ScoreError};
 use firebrick_core::{ConfigError, Seed, check};
 use rayon::prelude::*;
@@ -74,7 +75,7 @@ pub fn mmd(
     let mut kernel = vec![0.0; total * total];
     kernel.par_chunks_mut(total).enumerate().for_each(|(i, line)| {
         for (j, cell) in line.iter_mut().enumerate() {
-            *cell = row(i).iter().zip(row(j)).map(|(a, b)| (a - b) * (a - b)).sum();
+            *cell = summed(row(i), row(j), |a, b| (a - b) * (a - b));
         }
     });
     let width = match width {
