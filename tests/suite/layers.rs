@@ -236,7 +236,7 @@ impl ModuleVisitor for Values {
     }
 }
 
-fn values(net: &Layers) -> BTreeMap<String, Vec<f64>> {
+pub(crate) fn values<M: Module>(net: &M) -> BTreeMap<String, Vec<f64>> {
     let mut values = Values::default();
     net.visit(&mut values);
     values.found

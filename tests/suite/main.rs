@@ -6,7 +6,10 @@ mod backends;
 mod layers;
 mod learner;
 mod net;
+mod optimizers;
 mod places;
 mod regularize;
 #[cfg(feature = "remote")]
 mod remote;
+mod schedules;
+mod starts;

@@ -2,7 +2,8 @@
 //!
 //! One chain holds half of the guards each, so that two trainings a place cover all. The rate is constant, since the
 //! Learner's moves on at a step that is skipped. Momentum resets and the noise scale, which are the loop's and no
-//! guards, are in [`learner`](crate::learner).
+//! guards, are in [`learner`](crate::learner); initial weights, pre-training and what is seen of hidden values in
+//! [`starts`](crate::starts); layers in [`layers`](crate::layers).
 
 use crate::net::{Net, data};
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
@@ -30,9 +31,9 @@ const EPOCHS: usize = 3;
 pub(crate) const RATE: f64 = 0.01;
 
 /// What the guards recorded, step by step, to the bit.
-type Records = Vec<BTreeMap<String, u64>>;
+pub(crate) type Records = Vec<BTreeMap<String, u64>>;
 
-fn bits(values: &BTreeMap<String, f64>) -> BTreeMap<String, u64> {
+pub(crate) fn bits(values: &BTreeMap<String, f64>) -> BTreeMap<String, u64> {
     values.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect()
 }
 

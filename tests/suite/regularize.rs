@@ -3,8 +3,10 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
+use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use firebrick::backend::testing::devices;
+use firebrick::core::names;
 use firebrick::prelude::*;
 use firebrick::regularize::*;
 
@@ -355,6 +357,78 @@ fn half_precision_gives_defined_losses_and_gradients() {
                 let gradient = x.grad(&gradients).expect("reaches the leaf");
                 assert_eq!(gradient.dtype(), dtype, "{name}");
                 assert!(read(gradient).iter().all(|g| g.is_finite()), "{name} {dtype:?}");
+            }
+        }
+    }
+}
+
+/// A penalty, and half its strength times the sum of squares of the weights of a net by hand.
+fn decay(strength: f64, net: &crate::net::Net) -> (L2, f64) {
+    let squares: f64 = net.weights().iter().map(|weight| weight * weight).sum();
+    (L2Config::new(strength).init().expect("valid"), strength / 2.0 * squares)
+}
+
+#[test]
+fn a_penalty_is_reported_apart_so_that_losses_stay_comparable() {
+    for device in devices() {
+        let device = device.autodiff();
+        // At rate 0 the weights stay, so both runs judge the same ones.
+        let run = |strength: f64, accumulation: usize| {
+            let config = FitConfig::new(2).with_accumulation(accumulation).with_progress(false);
+            let train = TensorBatches::new(crate::net::data(24, &device), 6, Seed(5));
+            let held_out = TensorBatches::new(crate::net::data(30, &device), 30, Seed(5));
+            let net = crate::net::Net::new(&device);
+            let (penalty, expected) = decay(strength, &net);
+            let fitted = Fit::new(config, SgdConfig::new().init())
+                .rate(|_| 0.0)
+                .penalty(penalty)
+                .run(net, &train.expect("valid"), Some(&held_out.expect("valid")))
+                .expect("trains");
+            (fitted.history, expected)
+        };
+        for accumulation in [1, 2, 4] {
+            let ((free, _), (held, expected)) = (run(0.0, accumulation), run(0.3, accumulation));
+            for name in [names::TRAIN_LOSS, names::VALIDATION_LOSS, names::VALIDATION_ERROR] {
+                let series = held.series(name);
+                assert_eq!(series.len(), 2, "{name}");
+                assert_eq!(series, free.series(name), "{name}");
+            }
+            assert!(free.series(names::PENALTY).is_empty());
+            let found = held.series(names::PENALTY);
+            assert_eq!(found.len(), 2);
+            // The sum of 352 squares in f32.
+            assert!(found.iter().all(|term| (term / expected - 1.0).abs() < 1e-5), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_penalty_counts_once_a_step_however_many_batches_make_it() {
+    for device in devices() {
+        let device = device.autodiff();
+        let (rate, strength) = (0.5, 0.3);
+        let start = crate::net::Net::new(&device).weights();
+        for accumulation in [1, 2, 4] {
+            let step = |strength: f64| {
+                let config = FitConfig::new(1).with_max_steps(Some(1)).with_progress(false);
+                let config = config.with_accumulation(accumulation);
+                let train = TensorBatches::new(crate::net::data(24, &device), 6, Seed(5));
+                let net = crate::net::Net::new(&device);
+                let (penalty, _) = decay(strength, &net);
+                let fitted = Fit::new(config, SgdConfig::new().init())
+                    .rate(move |_| rate)
+                    .penalty(penalty)
+                    .run(net, &train.expect("valid"), None)
+                    .expect("trains");
+                assert_eq!(fitted.steps, 1);
+                fitted.model.weights()
+            };
+            let (free, held) = (step(0.0), step(strength));
+            assert_ne!(free, start, "the data pull too");
+            for ((free, held), start) in free.iter().zip(&held).zip(&start) {
+                let by = rate * strength * start;
+                // Three roundings of a weight of up to 3 in f32.
+                assert!((free - held - by).abs() < 1e-6, "{accumulation}: {free} {held} {start}");
             }
         }
     }
