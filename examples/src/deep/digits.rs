@@ -8,7 +8,7 @@ use firebrick::optim::SgdConfig;
 use firebrick::prelude::{Fit, FitConfig, Labelled, Learn, Seed, TensorBatches};
 use firebrick::regularize::L2Config;
 use firebrick::stabilize::{ClipGlobalNormConfig, MonitorConfig, NormType, Watch, gradient_norms};
-use firebrick::train::{DenoiseConfig, Outcome, Pretraining, Reconstruction, pretrain};
+use firebrick::train::{Batches, DenoiseConfig, Outcome, Pretraining, Reconstruction, pretrain};
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
 
@@ -23,11 +23,22 @@ pub(crate) struct Recipe {
     pub(crate) decay: f64,
     pub(crate) pretrained: bool,
     pub(crate) epochs: usize,
+    /// Whether the rate falls to 0, so that the last step finds no net on its way from one place to another.
+    pub(crate) falls: bool,
 }
 
 impl Recipe {
     pub(crate) fn new(plan: Plan, rate: f64, epochs: usize) -> Self {
-        Self { plan, rate, momentum: 0.9, clip: None, decay: 0.0, pretrained: false, epochs }
+        Self {
+            plan,
+            rate,
+            momentum: 0.9,
+            clip: None,
+            decay: 0.0,
+            pretrained: false,
+            epochs,
+            falls: false,
+        }
     }
 }
 
@@ -106,10 +117,14 @@ pub(crate) fn train(
     let clip = recipe.clip.map(|bound| ClipGlobalNormConfig::new(bound).init()).transpose()?;
     // Nothing skips a broken step here: what is not guarded against shows.
     let guards = (MonitorConfig::new().with_updates(false).with_zeros(false).init()?, clip);
-    let rate = recipe.rate;
+    let steps = (recipe.epochs * rows.train.batches_per_epoch()) as f64;
+    let (highest, falls) = (recipe.rate, recipe.falls);
+    let rate = move |step: u64| {
+        if falls { highest * (1.0 - step as f64 / steps).max(0.0) } else { highest }
+    };
     let config = FitConfig::new(recipe.epochs).with_progress(false).with_judge_every(recipe.epochs);
     let fitted = Fit::new(config, sgd.fused().map_err(Failure::run)?)
-        .rate(move |_| rate)
+        .rate(rate)
         .guards(guards)
         .penalty(L2Config::new(recipe.decay).init()?)
         .run(net, &rows.train, Some(&rows.held_out))?;

@@ -116,7 +116,7 @@ fn comparisons(quick: bool) -> Vec<Comparison> {
         plan.kind = Kind::Relu;
         plan.scheme = Some(Scheme::KaimingNormal);
     });
-    let relu = Recipe::new(Plan::new(Kind::Relu, 10, 64), 0.02, epochs(16));
+    let relu = Recipe { falls: true, ..Recipe::new(Plan::new(Kind::Relu, 10, 64), 0.02, 16) };
     let he = plan(relu, |plan| plan.scheme = Some(Scheme::KaimingNormal));
     let large = plan(relu, |plan| {
         plan.scheme = Some(Scheme::Scaled {
