@@ -2,11 +2,10 @@
 //!
 //! It is the same training to the bit, its loss falls, and what each layer promises holds after it.
 
-use crate::net::data;
+use crate::net::{cross_entropy, data};
 use crate::places::{BATCH, InOrder, RATE, ROWS, loader, optimizer};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, LstmConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::relu;
@@ -105,8 +104,7 @@ impl Layers {
 }
 
 fn loss(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-    cross_entropy.forward(logits.clone(), targets) + z_loss(logits, 1e-3).expect("valid")
+    cross_entropy(logits.clone(), targets) + z_loss(logits, 1e-3).expect("valid")
 }
 
 impl Learn for Layers {

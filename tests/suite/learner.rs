@@ -1,13 +1,12 @@
 //! The pieces inside burn-train's Learner, compared with the same steps in a loop written by hand and, where the piece
 //! is the loop's, in `Fit`.
 
-use crate::net::{Net, data};
+use crate::net::{Net, classified, data};
 use crate::places::{BATCH, RATE, ROWS, Rows, loader, optimizer};
 use burn::data::dataloader::DataLoader;
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
 use burn::train::metric::LossMetric;
@@ -50,10 +49,7 @@ impl Guarded {
 
 fn output(net: &Net, batch: Labelled<2>) -> ClassificationOutput {
     // One forward pass: a second one would draw other dropout masks.
-    let output = net.forward(batch.inputs);
-    let loss = CrossEntropyLossConfig::new().init(&output.device());
-    let loss = loss.forward(output.clone(), batch.targets.clone());
-    ClassificationOutput::new(loss, output, batch.targets)
+    classified(net.forward(batch.inputs), batch.targets)
 }
 
 impl TrainStep for Guarded {

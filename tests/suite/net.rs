@@ -5,6 +5,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorReadError};
+use burn::train::ClassificationOutput;
 use firebrick::prelude::*;
 use firebrick::regularize::{InvertedDropout, MaskSource};
 use firebrick::stabilize::{Scheme, initialize};
@@ -48,13 +49,23 @@ impl Learn for Net {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        let logits = self.forward(batch.inputs);
-        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        cross_entropy(self.forward(batch.inputs), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
         Score::classification(self.forward(batch.inputs), batch.targets)
     }
+}
+
+/// The loss of all these tests.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, targets)
+}
+
+/// Logits and their loss, as the Learner takes them.
+pub(crate) fn classified(logits: Tensor<2>, targets: Tensor<1, Int>) -> ClassificationOutput {
+    let loss = cross_entropy(logits.clone(), targets.clone());
+    ClassificationOutput::new(loss, logits, targets)
 }
 
 /// `n` samples of three classes around three centres, from the pinned generator.

@@ -5,12 +5,11 @@
 //! guards, are in [`learner`](crate::learner); initial weights, pre-training and what is seen of hidden values in
 //! [`starts`](crate::starts); layers in [`layers`](crate::layers).
 
-use crate::net::{Net, data};
+use crate::net::{Net, classified, data};
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Device, Tensor, TensorReadError};
 use burn::train::metric::LossMetric;
@@ -173,11 +172,8 @@ macro_rules! place {
                 type Output = ClassificationOutput;
 
                 fn step(&self, batch: Labelled<2>) -> TrainOutput<ClassificationOutput> {
-                    let output = self.net.forward(batch.inputs);
-                    let loss = CrossEntropyLossConfig::new().init(&output.device());
-                    let loss = loss.forward(output.clone(), batch.targets.clone());
-                    let gradients = self.guards.before_backward(loss.clone()).backward();
-                    let output = ClassificationOutput::new(loss, output, batch.targets);
+                    let output = classified(self.net.forward(batch.inputs), batch.targets);
+                    let gradients = self.guards.before_backward(output.loss.clone()).backward();
                     TrainOutput::new(self, gradients, output)
                 }
 
@@ -211,10 +207,7 @@ macro_rules! place {
                 type Output = ClassificationOutput;
 
                 fn step(&self, batch: Labelled<2>) -> ClassificationOutput {
-                    let output = self.net.forward(batch.inputs);
-                    let loss = CrossEntropyLossConfig::new().init(&output.device());
-                    let loss = loss.forward(output.clone(), batch.targets.clone());
-                    ClassificationOutput::new(loss, output, batch.targets)
+                    classified(self.net.forward(batch.inputs), batch.targets)
                 }
             }
 

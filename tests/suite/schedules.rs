@@ -1,11 +1,10 @@
 //! Every schedule of the registry inside burn-train's Learner, for a whole model and by parameter group: the rates that
 //! it uses are those of the pure function of the step, and so are the weights that it comes to.
 
-use crate::net::data;
+use crate::net::{classified, data};
 use crate::places::{ROWS, loader};
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::module::{Module, ParamGroup};
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
@@ -78,9 +77,7 @@ impl Layers {
     fn output(&self, batch: Labelled<2>) -> ClassificationOutput {
         let outputs = self.layers.iter().map(|layer| layer.forward(batch.inputs.clone()));
         let output = outputs.reduce(|sum: Tensor<2>, next| sum + next).expect("a layer");
-        let loss = CrossEntropyLossConfig::new().init(&output.device());
-        let loss = loss.forward(output.clone(), batch.targets.clone());
-        ClassificationOutput::new(loss, output, batch.targets)
+        classified(output, batch.targets)
     }
 
     fn rates(&self, rate: &ModuleLearningRate) -> Vec<f64> {

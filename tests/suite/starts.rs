@@ -5,17 +5,16 @@
 //! errors by layer, clipping by the other two norms, and the curvature where the training ends.
 
 use crate::layers::values;
-use crate::net::data;
+use crate::net::{classified, cross_entropy, data};
 use crate::places::{BATCH, InOrder, RATE, ROWS, Records, bits, loader, optimizer};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::nn::activation::Activation;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, LstmConfig, Sigmoid};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::{sigmoid, tanh};
-use burn::tensor::{Device, Int, Tensor, TensorReadError};
+use burn::tensor::{Device, Tensor, TensorReadError};
 use burn::train::metric::LossMetric;
 use burn::train::{
     ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
@@ -124,15 +123,11 @@ impl Started {
     }
 }
 
-fn loss(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, targets)
-}
-
 impl Learn for Started {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        loss(self.forward(batch.inputs, |_, hidden| hidden), batch.targets)
+        cross_entropy(self.forward(batch.inputs, |_, hidden| hidden), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
@@ -140,7 +135,10 @@ impl Learn for Started {
     }
 
     fn watch(&self, batch: Labelled<2>, watch: &mut Watch) -> Tensor<1> {
-        loss(self.forward(batch.inputs, |name, hidden| watch.see(name, hidden)), batch.targets)
+        cross_entropy(
+            self.forward(batch.inputs, |name, hidden| watch.see(name, hidden)),
+            batch.targets,
+        )
     }
 }
 
@@ -212,12 +210,12 @@ impl TrainStep for User {
     fn step(&self, batch: Labelled<2>) -> TrainOutput<ClassificationOutput> {
         let mut watch = Watch::default();
         let output = self.net.forward(batch.inputs, |name, hidden| watch.see(name, hidden));
-        let loss = loss(output.clone(), batch.targets.clone());
-        let gradients = self.guards.before_backward(loss.clone()).backward();
+        let output = classified(output, batch.targets);
+        let gradients = self.guards.before_backward(output.loss.clone()).backward();
         let mut record = Record::default();
         watch.record(&gradients, &mut record);
         self.records.lock().expect("one thread trains").push(bits(&record.values));
-        TrainOutput::new(self, gradients, ClassificationOutput::new(loss, output, batch.targets))
+        TrainOutput::new(self, gradients, output)
     }
 
     fn optimize(
@@ -235,9 +233,7 @@ impl InferenceStep for User {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: Labelled<2>) -> ClassificationOutput {
-        let output = self.net.forward(batch.inputs, |_, hidden| hidden);
-        let loss = loss(output.clone(), batch.targets.clone());
-        ClassificationOutput::new(loss, output, batch.targets)
+        classified(self.net.forward(batch.inputs, |_, hidden| hidden), batch.targets)
     }
 }
 
@@ -262,7 +258,8 @@ fn curvature(end: &Started) -> Spectrum {
     let rows = data(ROWS, &Device::flex().autodiff());
     let hidden = end.hidden(rows.inputs.inner(), |_, hidden| hidden);
     let hidden: Tensor<2> = Tensor::from_inner(hidden);
-    let over_head = |head: &Linear| loss(head.forward(hidden.clone()), rows.targets.clone());
+    let over_head =
+        |head: &Linear| cross_entropy(head.forward(hidden.clone()), rows.targets.clone());
     let probe = CurvatureConfig::new().init().expect("valid");
     probe.spectrum(&end.head.clone().train(), over_head).expect("the loss is smooth")
 }

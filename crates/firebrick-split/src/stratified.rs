@@ -121,16 +121,14 @@ fn gather<I: Id>(labels: &[u32], classes: &Dense, scratch: &[I]) -> Vec<I> {
         .iter()
         .zip(starts)
         .for_each(|(&code, start)| cursors[code as usize] = start as u32);
-    let cursors = blocks.iter().map(|counts| {
-        let of_block = cursors[..counts.len()].to_vec();
+    let starts = blocks.iter().map(|counts| {
+        let of_block = cursors;
         cursors.iter_mut().zip(counts).for_each(|(cursor, count)| *cursor += count);
         of_block
     });
-    let cursors: Vec<Vec<u32>> = cursors.collect();
-    let blocks = ids.par_chunks_mut(BLOCK).zip(labels.par_chunks(BLOCK)).zip(cursors);
-    blocks.for_each(|((ids, labels), of_block)| {
-        let mut cursors = [0u32; SMALL];
-        cursors[..of_block.len()].copy_from_slice(&of_block);
+    let starts: Vec<[u32; SMALL]> = starts.collect();
+    let blocks = ids.par_chunks_mut(BLOCK).zip(labels.par_chunks(BLOCK)).zip(starts);
+    blocks.for_each(|((ids, labels), mut cursors)| {
         for (id, &label) in ids.iter_mut().zip(labels) {
             let cursor = &mut cursors[label as usize % SMALL];
             *id = scratch[*cursor as usize];

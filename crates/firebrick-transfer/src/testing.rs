@@ -5,7 +5,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::{Device, Tensor, TensorReadError, activation::relu};
+use burn::tensor::{Device, Int, Tensor, TensorReadError, activation::relu};
 use firebrick_backend::PathStack;
 use firebrick_core::Seed;
 use firebrick_regularize::{InvertedDropout, InvertedDropoutConfig, MaskSource};
@@ -15,6 +15,11 @@ use firebrick_train::{Labelled, Learn, Score, TensorBatches};
 /// Where the tests train.
 pub(crate) fn device() -> Device {
     Device::flex().autodiff()
+}
+
+/// The loss of the models here.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, targets)
 }
 
 /// Three layers with batch norm and seeded dropout.
@@ -42,8 +47,7 @@ impl Learn for Net {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        let logits = self.logits(batch.inputs);
-        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        cross_entropy(self.logits(batch.inputs), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {

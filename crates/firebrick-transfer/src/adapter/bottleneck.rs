@@ -85,9 +85,8 @@ impl Bottleneck {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{bits, data, device, values};
+    use crate::testing::{bits, cross_entropy, data, device, values};
     use crate::{Groups, Recipe, Tune};
-    use burn::nn::loss::CrossEntropyLossConfig;
     use burn::tensor::TensorReadError;
     use firebrick_optim::AdamWConfig;
     use firebrick_train::{Labelled, Learn, Score};
@@ -138,8 +137,7 @@ mod tests {
         type Batch = Labelled<2>;
 
         fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-            let logits = self.logits(batch.inputs);
-            CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+            cross_entropy(self.logits(batch.inputs), batch.targets)
         }
 
         fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {

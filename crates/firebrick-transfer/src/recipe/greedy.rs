@@ -229,10 +229,9 @@ fn gathered<M: Stacked<Batch = S::Batch>, S: Source>(
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{bits, data, device};
+    use crate::testing::{bits, cross_entropy, data, device};
     use crate::{Groups, Recipe};
     use burn::module::Module;
-    use burn::nn::loss::CrossEntropyLossConfig;
     use burn::nn::{LinearConfig, Relu, Sigmoid};
     use burn::tensor::TensorReadError;
     use firebrick_core::Seed;
@@ -266,8 +265,7 @@ mod tests {
         type Batch = Labelled<2>;
 
         fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-            let logits = self.logits(batch.inputs);
-            CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+            cross_entropy(self.logits(batch.inputs), batch.targets)
         }
 
         fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {

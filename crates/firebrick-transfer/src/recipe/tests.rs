@@ -1,7 +1,7 @@
 //! Recipes with what stands beside them: the search of rates, adapters, and all that keeps a model near its source.
 
 use super::*;
-use crate::testing::{Net, bits, data, device, net, recipes};
+use crate::testing::{Net, bits, cross_entropy, data, device, net, recipes};
 use crate::{
     AdaptConfig, AdapterKind, Anchor, Groups, L2SpConfig, MixoutConfig, Relationship, Scaling,
     StochNorm, StochNormConfig, bss, channel_weights, co_tuning, delta, drift, greedy_soup, hinton,
@@ -205,9 +205,7 @@ impl Learn for Stochastic {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        let logits = self.logits(batch.inputs);
-        let loss = burn::nn::loss::CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.targets)
+        cross_entropy(self.logits(batch.inputs), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
