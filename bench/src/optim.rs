@@ -198,6 +198,8 @@ mod tests {
         assert_eq!(moved("adam", Value::Null), 7.0);
         assert_eq!(moved("sgd", Value::Null), 3.0);
         assert_eq!(moved("sgd", json!({"momentum": 0.9})), 5.0);
+        // The average is the parameter for a million steps.
+        assert_eq!(moved("asgd", Value::Null), 3.0);
         assert_eq!(moved("muon", Value::Null), 5.0);
         // A row and a column, read and written.
         assert_eq!(moved("adafactor", Value::Null), 3.0 + 2.0 * (64.0 + 32.0) / 2048.0);

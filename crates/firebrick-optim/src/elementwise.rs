@@ -4,7 +4,7 @@ use crate::decay::{Decay, DecayOn};
 use crate::kernel;
 use crate::recurrence::{Around, Clock, Counted, DynRule, Rule};
 use crate::reducing::{Reduced, ReducingRule};
-use crate::state::RuleState;
+use crate::state::{RuleState, fits};
 use crate::tensor_rule::{TensorRule, Whole};
 use burn::module::Module;
 use burn::optim::{LearningRate, ModuleOptimizer, Optimizer};
@@ -51,37 +51,30 @@ impl Elementwise {
     /// The optimizer of `rule`, without weight decay.
     #[must_use]
     pub fn new<R: Rule<N>, const N: usize>(rule: R) -> Self {
+        Self::of(Counted::<R, N>(rule))
+    }
+
+    /// The optimizer of a rule of any kind, by its pass where it has one.
+    pub(crate) fn of(rule: impl DynRule + 'static) -> Self {
         Self {
-            rule: Arc::new(Counted::<R, N>(rule)),
+            fuse: rule.has_pass(),
+            rule: Arc::new(rule),
             decay: Decay::None,
             decay_on: DecayOn::Weights,
             maximize: false,
-            fuse: true,
         }
     }
 
     /// The optimizer of a rule that looks at a whole tensor at once, without weight decay.
     #[must_use]
     pub fn of_tensor<R: TensorRule>(rule: R) -> Self {
-        Self {
-            rule: Arc::new(Whole(rule)),
-            decay: Decay::None,
-            decay_on: DecayOn::Weights,
-            maximize: false,
-            fuse: false,
-        }
+        Self::of(Whole(rule))
     }
 
     /// The optimizer of a rule that needs sums over a tensor first, without weight decay.
     #[must_use]
     pub fn reducing<R: ReducingRule<N, S>, const N: usize, const S: usize>(rule: R) -> Self {
-        Self {
-            rule: Arc::new(Reduced::<R, N, S>(rule)),
-            decay: Decay::None,
-            decay_on: DecayOn::Weights,
-            maximize: false,
-            fuse: true,
-        }
+        Self::of(Reduced::<R, N, S>(rule))
     }
 
     /// Whether each element is stepped by itself.
@@ -160,7 +153,7 @@ impl Elementwise {
     }
 
     /// How many numbers each slot has for a parameter of `shape`: as many as the parameter for most rules, those of a
-    /// row and a column for Adafactor, none where a rule needs none.
+    /// row and a column for Adafactor, none where a rule needs none (ASGD, as long as its average is the parameter).
     ///
     /// ```
     /// use firebrick_optim::{AdafactorConfig, AdamWConfig};
@@ -320,6 +313,9 @@ impl Optimizer for Elementwise {
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
+        if !fits(self.name(), tensor.dims(), &grad) {
+            return (tensor, state);
+        }
         let mut state = match state {
             Some(state) if state.fits(self, &tensor) => state,
             _ => RuleState::new(self, lr, &tensor),

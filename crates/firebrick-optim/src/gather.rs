@@ -1,16 +1,17 @@
 //! Taking parameters out of a module for one pass, and putting them back.
 
+use crate::flow::Flow;
 use crate::kernel;
 use crate::module::FusedOptimizer;
 use crate::recurrence::{Around, Clock, DynRule};
-use crate::state::reshaped;
+use crate::state::{fits, reshaped};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_backend::Placeholders;
 use firebrick_backend::host::{HostTensor, Tracking};
-use std::sync::Arc;
+use rayon::Scope;
 
 /// What a parameter was to autodiff.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ impl Context {
 pub(crate) struct Work {
     id: ParamId,
     pub(crate) entry: usize,
-    rule: Arc<dyn DynRule>,
+    pub(crate) group: usize,
     clock: Clock,
     around: Around,
     param: Option<HostTensor>,
@@ -59,38 +60,45 @@ pub(crate) struct Work {
     pub(crate) slots: Vec<HostTensor>,
     pub(crate) memory: Vec<f64>,
     tracking: Tracking,
-    /// How many places of the module hold this parameter.
-    places: usize,
 }
 
 impl Work {
-    pub(crate) fn elements(&self) -> usize {
-        self.grad.as_ref().map_or(0, HostTensor::len)
-    }
-
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(&mut self, rule: &dyn DynRule) {
         if let (Some(param), Some(grad)) = (&mut self.param, self.grad.take()) {
-            let Self { rule, clock, around, memory, slots, .. } = self;
-            kernel::step_host(&**rule, clock, around, memory, param, &grad, slots);
+            let Self { clock, around, memory, slots, .. } = self;
+            kernel::step_host(rule, clock, around, memory, param, &grad, slots);
         }
     }
 }
 
+/// Where the work of a parameter lies: its batch, and its place there.
+pub(crate) type At = (usize, usize);
+
 /// Takes parameters, gradients and states out of the module, or steps them at once where there is no host storage.
-pub(crate) struct Gather<'a> {
+///
+/// What has been taken goes to other threads in batches while the walk goes on.
+pub(crate) struct Gather<'a, 'scope> {
     pub(crate) optimizer: &'a mut FusedOptimizer,
     pub(crate) lr: &'a ModuleLearningRate,
     pub(crate) scale: f64,
     pub(crate) grads: &'a mut GradientsParams,
-    pub(crate) work: Vec<Work>,
+    pub(crate) flow: &'scope Flow<'scope, Work>,
+    pub(crate) scope: &'a Scope<'scope>,
+    /// What is not enough for a batch yet, and its number of elements.
+    pub(crate) open: Vec<Work>,
+    pub(crate) elements: usize,
+    /// Batches before it.
+    pub(crate) batches: usize,
     /// For each place of the module that was emptied, in order: its work.
-    pub(crate) order: Vec<usize>,
+    pub(crate) order: Vec<At>,
+    /// The work of parameters that lie in several places, once for each further place.
+    pub(crate) again: Vec<At>,
     pub(crate) cursor: usize,
     pub(crate) unknown: bool,
     pub(crate) away: Placeholders,
 }
 
-impl Gather<'_> {
+impl Gather<'_, '_> {
     /// Modules are walked in the same order every time, so the entry is nearly always the next one.
     fn find(&mut self, id: ParamId) -> Option<usize> {
         let next = self.optimizer.entries.get(self.cursor);
@@ -102,9 +110,32 @@ impl Gather<'_> {
         self.cursor = at + 1;
         Some(at)
     }
+
+    /// Adds to the open batch. Handing it to another thread takes longer than stepping what is smaller than a chunk.
+    fn add(&mut self, work: Work, elements: usize) {
+        let at = (self.batches, self.open.len());
+        self.optimizer.entries[work.entry].work = Some(at);
+        self.order.push(at);
+        self.open.push(work);
+        self.elements += elements;
+        if self.elements > kernel::CHUNK {
+            let room = Vec::with_capacity(self.open.len());
+            self.flow.push(self.scope, std::mem::replace(&mut self.open, room));
+            self.batches += 1;
+            self.elements = 0;
+        }
+    }
+
+    /// Steps here what is left of the last batch.
+    pub(crate) fn finish(&mut self) {
+        if !self.open.is_empty() {
+            self.flow.here(std::mem::take(&mut self.open));
+            self.batches += 1;
+        }
+    }
 }
 
-impl ModuleMapper for Gather<'_> {
+impl ModuleMapper for Gather<'_, '_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(at) = self.find(param.id) else {
             // Running statistics have no gradient and are no concern of ours.
@@ -118,17 +149,23 @@ impl ModuleMapper for Gather<'_> {
         if entry.round == self.optimizer.round {
             // A second place that holds a parameter of this step: it gets the same new value, and is tied at the end.
             self.optimizer.tied = true;
-            let work = self.work.iter().rposition(|work| work.id == param.id);
-            let Some((at, work)) = work.and_then(|at| Some((at, self.work.get_mut(at)?))) else {
-                return param;
+            let Some(at) = entry.work else { return param };
+            let (id, tensor, mapper) = param.consume();
+            return match HostTensor::take_tracked(tensor) {
+                Ok((like, _)) => {
+                    self.order.push(at);
+                    self.again.push(at);
+                    self.away.placeholder(id, mapper, &like)
+                }
+                Err(tensor) => Param::from_mapped_value(id, tensor, mapper),
             };
-            let Some(like) = &work.param else { return param };
-            work.places += 1;
-            self.order.push(at);
-            let (id, _, mapper) = param.consume();
-            return self.away.placeholder(id, mapper, like);
         }
         let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
+        let shape = param.dims();
+        if !fits(&entry.path, shape, &grad) {
+            return param;
+        }
+        entry.meet(&shape);
         entry.round = self.optimizer.round;
         let group = &self.optimizer.groups[entry.group];
         let lr = self.lr.lr_from_param(entry.id, Some(&entry.path)) * group.lr_factor;
@@ -145,11 +182,11 @@ impl ModuleMapper for Gather<'_> {
             match (HostTensor::take_tracked(tensor), HostTensor::take(grad)) {
                 (Ok((param, tracking)), Ok(grad)) => {
                     let placeholder = self.away.placeholder(id, mapper, &param);
-                    self.order.push(self.work.len());
-                    self.work.push(Work {
+                    let elements = param.len();
+                    let work = Work {
                         id,
                         entry: at,
-                        rule: group.optimizer.rule().clone(),
+                        group: entry.group,
                         around: group.optimizer.around(&clock, self.scale),
                         clock,
                         param: Some(param),
@@ -157,8 +194,8 @@ impl ModuleMapper for Gather<'_> {
                         slots: entry.state.slots.take(),
                         memory: std::mem::take(&mut entry.state.memory),
                         tracking,
-                        places: 1,
-                    });
+                    };
+                    self.add(work, elements);
                     return placeholder;
                 }
                 (param, other) => {
@@ -189,6 +226,10 @@ impl ModuleMapper for Evaluate<'_> {
         let Some(entry) = entry.filter(|entry| entry.state.time > 0) else { return param };
         let Some((slot, weight)) = self.0.rule_of(entry).evaluation() else { return param };
         let Some(data) = entry.slots().into_iter().nth(slot) else { return param };
+        if data.num_elements() != param.shape().num_elements() {
+            // The average of ASGD has not begun: it is the parameter.
+            return param;
+        }
         let (id, tensor, mapper) = param.consume();
         let context = Context::of(&tensor);
         let tensor = tensor.inner();
@@ -201,24 +242,36 @@ impl ModuleMapper for Evaluate<'_> {
 
 /// Puts the stepped parameters back.
 pub(crate) struct Return<'a> {
-    pub(crate) work: &'a mut [Work],
-    pub(crate) order: &'a [usize],
+    pub(crate) flow: &'a Flow<'a, Work>,
+    /// The batches that were needed so far.
+    pub(crate) batches: Vec<Vec<Work>>,
+    pub(crate) order: &'a [At],
+    pub(crate) again: Vec<At>,
     pub(crate) cursor: usize,
     pub(crate) away: Placeholders,
 }
 
+impl Return<'_> {
+    fn work(&mut self, (batch, place): At) -> Option<&mut Work> {
+        while self.batches.len() <= batch {
+            self.batches.push(self.flow.finish(self.batches.len()));
+        }
+        self.batches[batch].get_mut(place)
+    }
+}
+
 impl ModuleMapper for Return<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(work) = self.order.get(self.cursor).and_then(|&at| self.work.get_mut(at)) else {
-            return param;
-        };
-        if work.id != param.id {
-            return param;
-        }
+        let Some(&at) = self.order.get(self.cursor) else { return param };
+        let again = self.again.iter().position(|other| *other == at);
+        let Some(work) = self.work(at).filter(|work| work.id == param.id) else { return param };
+        let tracking = work.tracking;
+        let value = if again.is_some() { work.param.clone() } else { work.param.take() };
         self.cursor += 1;
-        work.places = work.places.saturating_sub(1);
-        let value = if work.places == 0 { work.param.take() } else { work.param.clone() };
+        if let Some(again) = again {
+            self.again.swap_remove(again);
+        }
         let (Some(value), Some(mapper)) = (value, self.away.mapper::<D>()) else { return param };
-        Param::from_mapped_value(param.id, value.give_tracked::<D>(work.tracking), mapper)
+        Param::from_mapped_value(param.id, value.give_tracked::<D>(tracking), mapper)
     }
 }

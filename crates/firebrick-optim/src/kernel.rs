@@ -22,7 +22,7 @@ pub(crate) enum Target<'a> {
 }
 
 impl Target<'_> {
-    fn old(&self) -> &[f32] {
+    pub(crate) fn old(&self) -> &[f32] {
         match self {
             Self::InPlace(values) => values,
             Self::Fresh { old, .. } => old,

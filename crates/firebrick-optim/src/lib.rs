@@ -7,6 +7,7 @@ mod allocation_tests;
 mod decay;
 mod elementwise;
 mod error;
+mod flow;
 mod gather;
 mod groups;
 mod kernel;

@@ -2,9 +2,9 @@
 
 use crate::elementwise::Elementwise;
 use crate::error::OptimError;
-use crate::gather::{Evaluate, Gather, Return, Work};
+use crate::flow::Flow;
+use crate::gather::{At, Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
-use crate::kernel;
 use crate::recurrence::DynRule;
 use crate::tie::tie;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -14,7 +14,6 @@ use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::host::HostTensor;
 use firebrick_backend::{Placeholders, Role, parameters};
 use firebrick_core::check;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +77,19 @@ pub(crate) struct Entry {
     pub(crate) decays: bool,
     /// The last round in which it was stepped.
     pub(crate) round: u64,
+    /// Where its work lies while the module is walked.
+    pub(crate) work: Option<At>,
     pub(crate) state: State,
+}
+
+impl Entry {
+    /// A parameter of another shape than before comes from another model: the state was not its own.
+    pub(crate) fn meet(&mut self, shape: &[usize]) {
+        if self.shape != shape {
+            self.shape = shape.to_vec();
+            self.state = State::default();
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -165,7 +176,8 @@ impl FusedOptimizer {
 
     /// Updates the parameters of `module` that have a gradient.
     ///
-    /// A parameter without a gradient keeps its value and its state.
+    /// A parameter without a gradient keeps its value and its state; so does one whose gradient has another shape, and the
+    /// log says so. A parameter that has another shape than at the last step starts anew.
     #[must_use]
     pub fn step<M: Module>(
         &mut self,
@@ -191,35 +203,51 @@ impl FusedOptimizer {
         self.share(&lr, &module, &grads, scale);
         let mut grads = grads;
         let mut module = module;
+        // Once a step and not once a parameter: counting references would go back and forth between the threads.
+        let rules: Vec<_> = self.groups.iter().map(|g| g.optimizer.rule().clone()).collect();
+        let run = |work: &mut Work| work.run(&*rules[work.group]);
         loop {
             let known = self.entries.len();
-            let mut gather = Gather {
-                optimizer: self,
-                lr: &lr,
-                scale,
-                grads: &mut grads,
-                work: Vec::with_capacity(known),
-                order: Vec::with_capacity(known),
-                cursor: 0,
-                unknown: false,
-                away: Placeholders::default(),
-            };
-            module = module.map(&mut gather);
-            let Gather { mut work, order, unknown, away, .. } = gather;
-            if !work.is_empty() {
-                // Handing a small model to other threads takes longer than stepping it here.
-                if work.iter().map(Work::elements).sum::<usize>() <= kernel::CHUNK {
-                    work.iter_mut().for_each(Work::run);
-                } else {
-                    work.par_iter_mut().for_each(Work::run);
+            let flow = Flow::new(&run);
+            let (stepped, done, unknown) = rayon::in_place_scope(|scope| {
+                let mut gather = Gather {
+                    optimizer: self,
+                    lr: &lr,
+                    scale,
+                    grads: &mut grads,
+                    flow: &flow,
+                    scope,
+                    open: Vec::new(),
+                    elements: 0,
+                    batches: 0,
+                    order: Vec::with_capacity(known),
+                    again: Vec::new(),
+                    cursor: 0,
+                    unknown: false,
+                    away: Placeholders::default(),
+                };
+                let module = module.map(&mut gather);
+                gather.finish();
+                let Gather { batches, order, again, unknown, away, .. } = gather;
+                if batches == 0 {
+                    return (module, Vec::new(), unknown);
                 }
-                module =
-                    module.map(&mut Return { work: &mut work, order: &order, cursor: 0, away });
-            }
-            for done in work {
-                let state = &mut self.entries[done.entry].state;
-                state.memory = done.memory;
-                state.slots = Slots::Host(done.slots);
+                let mut back = Return {
+                    flow: &flow,
+                    batches: Vec::with_capacity(batches),
+                    order: &order,
+                    again,
+                    cursor: 0,
+                    away,
+                };
+                (module.map(&mut back), back.batches, unknown)
+            });
+            module = stepped;
+            for done in done.into_iter().flatten() {
+                let entry = &mut self.entries[done.entry];
+                entry.work = None;
+                entry.state.memory = done.memory;
+                entry.state.slots = Slots::Host(done.slots);
             }
             if !unknown || !self.register(&module) {
                 return if self.tied { tie(module) } else { module };
@@ -254,7 +282,11 @@ impl FusedOptimizer {
     pub(crate) fn register<M: Module>(&mut self, module: &M) -> bool {
         let before = self.entries.len();
         for parameter in parameters(module) {
-            if self.index.contains_key(&parameter.id) || parameter.role == Role::Buffer {
+            if let Some(&at) = self.index.get(&parameter.id) {
+                self.entries[at].meet(&parameter.shape);
+                continue;
+            }
+            if parameter.role == Role::Buffer {
                 continue;
             }
             let group = self.group_of(&parameter.id, &parameter.path);
@@ -266,6 +298,7 @@ impl FusedOptimizer {
                 path: parameter.path,
                 shape: parameter.shape,
                 round: 0,
+                work: None,
                 state: State::default(),
             });
         }

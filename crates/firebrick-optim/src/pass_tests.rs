@@ -66,3 +66,54 @@ fn rules_that_reduce_give_the_numbers_of_tensor_operations() {
     }
     assert!(seen >= 6, "{seen} rules");
 }
+
+#[test]
+fn a_gradient_of_another_shape_leaves_its_parameter() {
+    use burn::optim::Optimizer;
+    let device = Device::flex();
+    for (name, rule) in with_pass() {
+        for shape in [[3, 2], [2, 2], [4, 3], [1, 3]] {
+            let layer = LinearConfig::new(2, 3).with_bias(false).init(&device.clone().autodiff());
+            let before = layer.weight.val().inner();
+            let mut grads = GradientsParams::new();
+            grads.register(layer.weight.id, Tensor::<2>::ones(shape, &device));
+            let after = rule.fused().step(0.1, layer, grads).weight.val().inner();
+            after.into_data().assert_eq(&before.to_data(), true);
+            let grad = Tensor::<2>::ones(shape, &device);
+            let (after, state) = rule.step(0.1, before.clone(), grad, None);
+            assert!(state.is_none(), "{name}");
+            after.into_data().assert_eq(&before.to_data(), true);
+        }
+    }
+}
+
+/// As when a head of another size was loaded.
+#[test]
+fn a_parameter_of_a_new_shape_starts_anew() {
+    let device = Device::flex().autodiff();
+    let layer = |columns: usize, id| {
+        let mut layer = LinearConfig::new(2, columns).with_bias(false).init(&device);
+        layer.weight.id = id;
+        layer
+    };
+    let step = |optimizer: &mut crate::FusedOptimizer, layer: Linear| {
+        let mut grads = GradientsParams::new();
+        grads.register(layer.weight.id, layer.weight.val().inner() + 1.0);
+        optimizer.step(0.1, layer, grads)
+    };
+    for card in CARDS {
+        let rule = card.create(&Value::Null).expect("defaults are valid");
+        let old = layer(3, burn::module::ParamId::new());
+        let id = old.weight.id;
+        let (mut used, mut new) = (rule.fused(), rule.fused());
+        step(&mut used, old);
+        let head = layer(5, id);
+        let (mut one, mut two) = (head.clone(), head);
+        for _ in 0..3 {
+            (one, two) = (step(&mut used, one), step(&mut new, two));
+        }
+        let [one, two] = [one, two].map(|layer| layer.weight.val().inner().into_data());
+        assert_eq!(used.steps_of("weight"), Some(3), "{}", card.name);
+        one.assert_eq(&two, true);
+    }
+}

@@ -152,12 +152,12 @@ impl FusedOptimizer {
             });
         }
         let mut slots = Vec::new();
-        for (k, n) in rule.lengths(&entry.shape).into_iter().enumerate() {
-            let data = tensors.remove(&format!("{id}.slot_{k}")).ok_or_else(other)?;
-            if data.num_elements() != n {
-                return Err(other());
-            }
-            slots.push(data);
+        for k in 0..rule.slots().len() {
+            slots.push(tensors.remove(&format!("{id}.slot_{k}")).ok_or_else(other)?);
+        }
+        let lengths: Vec<usize> = slots.iter().map(TensorData::num_elements).collect();
+        if !rule.fits(&entry.shape, &lengths) {
+            return Err(other());
         }
         Ok(State { time, memory, slots: Slots::Saved(slots) })
     }

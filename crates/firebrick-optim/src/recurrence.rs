@@ -121,6 +121,10 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     fn lengths(&self, shape: &[usize]) -> Vec<usize> {
         vec![shape.iter().product(); self.slots().len()]
     }
+    /// Whether slots with these numbers of elements are a state for a parameter of `shape`.
+    fn fits(&self, shape: &[usize], lengths: &[usize]) -> bool {
+        lengths == self.lengths(shape)
+    }
     /// Over host memory, in place; parallel inside when the parameter is large.
     fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>);
     /// The same as tensor operations.

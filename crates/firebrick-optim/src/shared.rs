@@ -133,6 +133,9 @@ impl ModuleVisitor for Collect<'_> {
             return;
         }
         let Some(grad) = self.grads.get::<D>(param.id) else { return };
+        if grad.dims() != param.dims() {
+            return;
+        }
         self.seen[at] = true;
         let (grad, tensor) = (grad.inner(), param.val().inner());
         let device = grad.device();

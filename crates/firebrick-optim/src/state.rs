@@ -31,6 +31,18 @@ pub(crate) fn compute_dtype(dtype: DType) -> DType {
     if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
+/// Whether a gradient belongs to a parameter of this shape; a step has no error to give, so that the log has it.
+pub(crate) fn fits<const D: usize>(name: &str, shape: [usize; D], grad: &Tensor<D>) -> bool {
+    let fits = grad.dims() == shape;
+    if !fits {
+        let given = grad.dims();
+        log::error!(
+            "{name}: shape {shape:?}, but a gradient of shape {given:?}: it is not stepped"
+        );
+    }
+    fits
+}
+
 /// The same numbers under another shape of the same size.
 pub(crate) fn reshaped(data: TensorData, shape: impl Into<Shape>) -> TensorData {
     let (bytes, _, dtype) = data.into_parts();
@@ -63,12 +75,11 @@ impl<const D: usize> RuleState<D> {
     /// Whether this is the state of `optimizer` for a tensor like `tensor`.
     pub(crate) fn fits(&self, optimizer: &Elementwise, tensor: &Tensor<D>) -> bool {
         let rule = optimizer.rule();
-        let lengths = rule.lengths(&self.shape);
+        let lengths: Vec<usize> = self.slots.iter().map(|slot| slot.dims()[0]).collect();
         self.rule == fingerprint(rule.name())
             && self.memory.len() == rule.memory().len()
-            && self.slots.len() == lengths.len()
             && self.shape == tensor.shape().to_vec()
-            && self.slots.iter().zip(lengths).all(|(slot, n)| slot.dims() == [n])
+            && rule.fits(&self.shape, &lengths)
     }
 
     pub(crate) fn moved_to(self, device: &Device) -> Self {

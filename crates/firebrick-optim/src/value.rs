@@ -53,11 +53,12 @@ pub trait Value:
     fn square(self) -> Self {
         self.clone() * self
     }
-    /// `self + (other - self) * k`, as PyTorch's `lerp` for `k < 0.5`.
+    /// `self + (other - self) * k`, from the nearer end as PyTorch's `lerp`: for `k = 1` it is `other` to the last bit.
     #[must_use]
     #[inline(always)]
     fn lerp(self, other: Self, k: f64) -> Self {
-        self.clone() + (other - self).scale(k)
+        let way = other.clone() - self.clone();
+        if k < 0.5 { self + way.scale(k) } else { other - way.scale(1.0 - k) }
     }
 }
 
@@ -206,6 +207,18 @@ mod tests {
             assert!((angle(y, x) - y.atan2(x)).abs() < 3e-7, "{y} {x}");
         }
         assert!(angle(f32::NAN, 1.0).is_nan() && angle(1.0, f32::NAN).is_nan());
+    }
+
+    /// From the far end a small number beside a large one would lose its digits.
+    #[test]
+    fn both_ends_of_a_way_are_met_exactly() {
+        for k in [0.5, 0.9, 1.0] {
+            let seen = Value::lerp(1e6f32, 1e-3, k);
+            let exact = 1e6 + (1e-3 - 1e6) * k;
+            assert!((f64::from(seen) - exact).abs() <= 3e-7 * exact.abs(), "{k}: {seen}");
+        }
+        assert_eq!(Value::lerp(1e6f32, 1e-3, 1.0), 1e-3);
+        assert_eq!(Value::lerp(1e-3f32, 1e6, 0.0), 1e-3);
     }
 
     #[test]

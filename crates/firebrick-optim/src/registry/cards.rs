@@ -234,7 +234,7 @@ pub const CARDS: &[RuleCard] = &[
         "ASGD",
         "p = (1 - lambda eta) p - eta g; a += mu (p - a)",
         "Polyak and Juditsky 1992",
-        (1e-2, "4"),
+        (1e-2, "0, 4 after step t0 + 2"),
         "Convex problems, evaluated at the average."
     ),
     card!(

@@ -12,13 +12,17 @@
 //! B. Polyak, A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
 //!
 //! # Differences
-//! As PyTorch; while `t <= t0`, a million steps by default, the average is a copy of the parameter.
+//! As PyTorch. While `mu_t = 1`, up to step `t0 + 2` and so for a million steps by default, the average is the parameter:
+//! it is kept from the first step that averages on, where PyTorch writes a copy of the parameter in every step.
 
 use crate::decay::Decay;
 use crate::elementwise::Elementwise;
-use crate::recurrence::{Clock, Rule};
+use crate::kernel::Pass;
+use crate::recurrence::{Around, Clock, Counted, DynRule, Rule};
 use crate::value::Value;
 use burn::config::Config;
+use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [ASGD](self).
@@ -49,7 +53,7 @@ impl AsgdConfig {
             alpha: check::non_negative("alpha", self.alpha)?,
             t0: check::non_negative("t0", self.t0)?,
         };
-        Elementwise::new(rule).with_decay(Decay::Coupled(self.weight_decay))
+        Elementwise::of(Late(rule)).with_decay(Decay::Coupled(self.weight_decay))
     }
 }
 super::doors!(AsgdConfig);
@@ -69,6 +73,32 @@ struct Step {
     mu: f64,
 }
 
+impl Asgd {
+    /// The weight of the parameter in the average of step `t`.
+    fn weight(clock: &Clock, memory: &[f64]) -> f64 {
+        match *memory {
+            [_, mu] if clock.t > 1 => mu,
+            _ => 1.0,
+        }
+    }
+
+    fn step(&self, clock: &Clock, memory: &mut [f64]) -> Step {
+        let mu = Self::weight(clock, memory);
+        let eta = if clock.t > 1 { memory[0] } else { clock.lr };
+        let t = clock.t as f64;
+        let next = clock.lr / (1.0 + self.lambda * clock.lr * t).powf(self.alpha); // (3)
+        memory.copy_from_slice(&[next, 1.0 / (t - self.t0).max(1.0)]); // (4)
+        Step { decay: self.lambda * eta, eta, mu }
+    }
+}
+
+impl Step {
+    #[inline(always)]
+    fn descend<V: Value>(&self, p: V, g: V) -> V {
+        p.clone() - (p.scale(self.decay) + g.scale(self.eta)) // (1)
+    }
+}
+
 impl Rule<1> for Asgd {
     type Step = Step;
     const NAME: &'static str = "asgd";
@@ -78,26 +108,124 @@ impl Rule<1> for Asgd {
         vec![0.0, 1.0]
     }
 
-    fn evaluation(&self) -> Option<(usize, f64)> {
-        Some((0, 1.0))
-    }
-
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> Step {
-        let [eta, mu] = match *memory {
-            [eta, mu] if clock.t > 1 => [eta, mu],
-            _ => [clock.lr, 1.0],
-        };
-        let t = clock.t as f64;
-        let next = clock.lr / (1.0 + self.lambda * clock.lr * t).powf(self.alpha); // (3)
-        memory.copy_from_slice(&[next, 1.0 / (t - self.t0).max(1.0)]); // (4)
-        Step { decay: self.lambda * eta, eta, mu }
+        self.step(clock, memory)
     }
 
     #[inline(always)]
     fn update<V: Value>(s: &Step, p: V, g: V, [average]: [V; 1]) -> (V, [V; 1]) {
-        let p = p.clone() - (p.scale(s.decay) + g.scale(s.eta)); // (1)
+        let p = s.descend(p, g);
         let average = if s.mu == 1.0 { p.clone() } else { average.lerp(p.clone(), s.mu) }; // (2)
         (p, [average])
+    }
+}
+
+/// The same as long as the average is the parameter.
+#[derive(Debug, Clone)]
+struct Resting(Asgd);
+
+impl Rule<0> for Resting {
+    type Step = Step;
+    const NAME: &'static str = Asgd::NAME;
+    const SLOTS: [&'static str; 0] = [];
+
+    fn at(&self, clock: &Clock, memory: &mut [f64]) -> Step {
+        self.0.step(clock, memory)
+    }
+
+    #[inline(always)]
+    fn update<V: Value>(s: &Step, p: V, g: V, _: [V; 0]) -> (V, [V; 0]) {
+        (s.descend(p, g), [])
+    }
+}
+
+/// ASGD with a slot that is empty until the average leaves the parameter.
+#[derive(Debug, Clone)]
+struct Late(Asgd);
+
+impl Late {
+    fn averaging(&self) -> Counted<Asgd, 1> {
+        Counted(self.0.clone())
+    }
+
+    fn resting(&self) -> Counted<Resting, 0> {
+        Counted(Resting(self.0.clone()))
+    }
+}
+
+impl DynRule for Late {
+    fn name(&self) -> &'static str {
+        Asgd::NAME
+    }
+    fn slots(&self) -> &'static [&'static str] {
+        const { &Asgd::SLOTS }
+    }
+    fn memory(&self) -> Vec<f64> {
+        self.0.memory()
+    }
+    fn evaluation(&self) -> Option<(usize, f64)> {
+        Some((0, 1.0))
+    }
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+    fn has_pass(&self) -> bool {
+        true
+    }
+    fn lengths(&self, _: &[usize]) -> Vec<usize> {
+        vec![0]
+    }
+    fn fits(&self, shape: &[usize], lengths: &[usize]) -> bool {
+        lengths == [0] || lengths == [shape.iter().product::<usize>()]
+    }
+    fn run(&self, clock: &Clock, memory: &mut [f64], around: &Around, pass: Pass<'_>) {
+        if let [average] = &mut *pass.state
+            && average.is_empty()
+        {
+            if Asgd::weight(clock, memory) == 1.0 {
+                let pass = Pass { state: &mut [], ..pass };
+                return self.resting().run(clock, memory, around, pass);
+            }
+            // The average so far.
+            let device = average.clone().give::<1>().device();
+            let param = TensorData::from(pass.target.old());
+            if let Ok(param) = HostTensor::take(Tensor::<1>::from_data(param, &device)) {
+                *average = param;
+            }
+        }
+        self.averaging().run(clock, memory, around, pass);
+    }
+    fn run_tensors(
+        &self,
+        clock: &Clock,
+        memory: &mut [f64],
+        around: &Around,
+        shape: &[usize],
+        param: Tensor<1>,
+        grad: Tensor<1>,
+        mut state: Vec<Tensor<1>>,
+    ) -> (Tensor<1>, Vec<Tensor<1>>) {
+        if state.iter().all(|average| average.dims() == [0]) {
+            if Asgd::weight(clock, memory) == 1.0 {
+                let resting = self.resting();
+                let (new, _) =
+                    resting.run_tensors(clock, memory, around, shape, param, grad, Vec::new());
+                return (new, state);
+            }
+            state = vec![param.clone()];
+        }
+        self.averaging().run_tensors(clock, memory, around, shape, param, grad, state)
+    }
+    fn run_f64(
+        &self,
+        clock: &Clock,
+        memory: &mut [f64],
+        around: &Around,
+        param: f64,
+        grad: f64,
+        state: &mut [f64],
+    ) -> f64 {
+        self.averaging().run_f64(clock, memory, around, param, grad, state)
     }
 }
 
@@ -121,6 +249,41 @@ mod tests {
             [0.5, -0.25, 0.8, 0.1, 0.4].iter().map(|&g| walk.step(0.1, &[g])[0]).collect();
         let mean = path[1..].iter().sum::<f64>() / 4.0;
         assert!((walk.evaluation()[0] - mean).abs() < 1e-12);
+    }
+
+    /// The average begins inside a run, is that of the f64 model from then on, and is saved before and after.
+    #[test]
+    fn the_state_appears_where_the_average_leaves_the_parameter() {
+        use crate::testing;
+        use burn::tensor::Device;
+        let rule = AsgdConfig::new().with_lambda(0.1).with_t0(2.0).build().expect("valid");
+        for rule in [rule.clone(), rule.with_fused_pass(false)] {
+            let mut model = testing::net(&Device::flex().autodiff());
+            let mut walk = crate::Walk::new(
+                &rule,
+                &testing::values(&model).into_iter().map(f64::from).collect::<Vec<_>>(),
+            );
+            let mut optimizer = rule.fused();
+            let mut sizes = Vec::new();
+            for k in 0..7 {
+                let grads = testing::grads(&model, k);
+                let values = testing::grad_values(&model, k);
+                let values: Vec<f64> =
+                    values.into_iter().flat_map(|(_, values)| values).map(f64::from).collect();
+                model = optimizer.step(0.1, model, grads);
+                walk.step(0.1, &values);
+                let average = testing::values(&optimizer.evaluation(&model));
+                for (seen, exact) in average.iter().zip(walk.evaluation()) {
+                    assert!((f64::from(*seen) - exact).abs() < 2e-6, "step {k}: {seen} {exact}");
+                }
+                let bytes = optimizer.into_bytes().expect("bytes");
+                sizes.push(bytes.len());
+                // Every step is taken by an optimizer that was loaded.
+                optimizer = rule.fused().from_bytes(bytes, &model).expect("loads");
+            }
+            // mu is 1 up to step 4, 1/2 in step 5.
+            assert!(sizes[3] == sizes[0] && sizes[4] > sizes[3], "{sizes:?}");
+        }
     }
 
     #[test]
