@@ -50,7 +50,7 @@ impl Seen {
         }
         let bound = observe(norm);
         self.bound = Some(bound);
-        limit(model, gradients, norm, bound, measured);
+        measured.scale(model, gradients, limit(norm, bound));
         Verdict::Proceed
     }
 

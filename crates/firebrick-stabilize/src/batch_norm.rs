@@ -55,31 +55,35 @@ pub fn recalibrate<M: Module, B: Clone>(
         forward(&copy, batch);
         statistics(&copy.valid())
     };
-    // burn keeps old (1 - momentum) + new momentum: started from 0 it shows the new times the momentum, and
-    // started from a number far larger than that, the momentum itself. What moves from neither is frozen.
+    // burn keeps old (1 - momentum) + new momentum: started from 0 it shows the new times the momentum, and the
+    // difference to what comes of another start shows the momentum itself. What moves from neither is frozen.
     let mut frozen = vec![false; old.len()];
-    let start = |frozen: &[bool], number: f64| -> Vec<f64> {
-        frozen.iter().zip(&old).map(|(&frozen, &old)| if frozen { old } else { number }).collect()
+    let start = |frozen: &[bool], numbers: &[f64]| -> Vec<f64> {
+        let values = frozen.iter().zip(old.iter().zip(numbers));
+        values.map(|(&frozen, (&old, &number))| if frozen { old } else { number }).collect()
     };
+    let zeros = vec![0.0; old.len()];
     let probe = |frozen: &[bool]| {
-        let zero = run(&start(frozen, 0.0), first.clone());
-        let far = zero.iter().fold(1.0, |far: f64, value| far.max(100.0 * value.abs()));
-        // A number that f32 holds, so that what does not move comes back as it is.
-        let far = f64::from(far as f32);
-        let one = run(&start(frozen, far), first.clone());
-        (zero, one, far)
+        let zero = run(&start(frozen, &zeros), first.clone());
+        // Powers of two of the new one's size, so that every float type holds them, and a start that does not move comes
+        // back as it is.
+        let size = |value: &f64| value.abs().max(1.0).log2().floor().exp2();
+        let other: Vec<f64> = zero.iter().map(size).collect();
+        let moved = run(&start(frozen, &other), first.clone());
+        (zero, moved, other)
     };
-    let (mut zero, mut one, mut far) = probe(&frozen);
+    let (mut zero, mut moved, mut other) = probe(&frozen);
     for (index, frozen) in frozen.iter_mut().enumerate() {
-        *frozen = zero[index] == 0.0 && one[index] == far;
+        *frozen = zero[index] == 0.0 && moved[index] == other[index];
     }
     if frozen.contains(&true) {
         // The layers after a frozen one saw what its own statistics would not have shown them.
-        (zero, one, far) = probe(&frozen);
+        (zero, moved, other) = probe(&frozen);
     }
+    let difference = moved.iter().zip(&zero).map(|(moved, zero)| moved - zero);
     let momentum: Vec<f64> =
-        zero.iter().zip(&one).map(|(zero, one)| 1.0 - (one - zero) / far).collect();
-    let empty = start(&frozen, 0.0);
+        difference.zip(&other).map(|(kept, other)| 1.0 - kept / other).collect();
+    let empty = start(&frozen, &zeros);
     let (mut count, mut sums, mut squares) = (0.0, vec![0.0; zero.len()], vec![0.0; zero.len()]);
     for batch in batches {
         let found = run(&empty, batch);
@@ -317,6 +321,35 @@ mod tests {
             for error in read(vec![mean, variance]) {
                 assert!(error.abs() < 1e-3, "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_frozen_in_half_precision_stays_too() {
+        use burn::module::RunningState;
+        use burn::tensor::{DType, FloatDType};
+        for device in devices() {
+            if !device.supports_dtype(DType::F16) {
+                continue;
+            }
+            let tracked = device.clone().autodiff();
+            let half = |values: [f32; 3]| Tensor::<1>::from_data(values, (&tracked, DType::F16));
+            let mut model = Net::new(&tracked);
+            model.first.gamma = Param::from_tensor(half([1.0; 3]));
+            model.first.beta = Param::from_tensor(half([0.0; 3]));
+            model.first.running_mean = RunningState::new(half([1.5, -2.25, 0.5]));
+            model.first.running_var = RunningState::new(half([3.0, 2.0, 1.0]));
+            let model = Net { first: freeze_batch_norm(model.first), ..model };
+            let before = statistics(&model.first.valid());
+            let forward = |model: &Net, x: Tensor<2>| {
+                let x = model.first.forward(x.cast(DType::F16)).cast(FloatDType::F32);
+                drop(model.second.forward(model.layer.forward(x)));
+            };
+            let data = rows(40, &tracked);
+            let batches = (0..4).map(|k| data.clone().narrow(0, k * 10, 10));
+            let fresh = recalibrate(&model, batches, forward).expect("works");
+            assert_eq!(statistics(&fresh.first), before);
+            assert_ne!(statistics(&fresh.second), statistics(&model.second.valid()));
         }
     }
 

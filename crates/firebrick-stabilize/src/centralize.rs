@@ -10,7 +10,7 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::{over_units, unit_axis};
+use crate::units::{over_units, unit_axis, wide};
 use burn::module::Param;
 use burn::tensor::Tensor;
 use firebrick_backend::{PathStack, Role};
@@ -44,8 +44,10 @@ impl Transform for CentralizeGradients {
             return gradient;
         }
         let axis = unit_axis(path.owner(), D);
+        let dtype = gradient.dtype();
+        let gradient = wide(gradient);
         let mean = over_units(gradient.clone(), axis, |tensor, axis| tensor.mean_dim(axis));
-        gradient - mean
+        (gradient - mean).cast(dtype)
     }
 }
 

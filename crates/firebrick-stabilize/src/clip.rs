@@ -15,7 +15,7 @@
 //! burn's `GradientClipping::Norm` takes each tensor's own norm.
 
 use crate::guard::{alone, remembers};
-use crate::{Guard, Measured, NormType, Verdict, scale_gradients};
+use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -91,12 +91,52 @@ impl ClipGlobalNorm {
         self.clip_measured(model, gradients, &mut Measured::default())
     }
 
+    /// The factor by which [`clip`](Self::clip) would multiply all gradients, which stay as they are; 1 where it would
+    /// do nothing. [`last_norm`](Self::last_norm) tells the norm.
+    ///
+    /// For firebrick-optim's `FusedOptimizer::step_scaled`, which multiplies as it steps. Clipping then costs one pass
+    /// that reads; `clip` reads twice and writes.
+    ///
+    /// ```text
+    /// let factor = clip.factor(&model, &gradients);
+    /// model = optimizer.step_scaled(rate, model, gradients, factor);
+    /// ```
+    ///
+    /// ```
+    /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+    /// use firebrick_stabilize::ClipGlobalNormConfig;
+    ///
+    /// let device = Device::flex();
+    /// let model = LinearConfig::new(1, 2).with_bias(false).init(&device.clone().autodiff());
+    /// let mut gradients = GradientsParams::new();
+    /// gradients.register::<2>(model.weight.id, Tensor::from_floats([[3.0, 4.0]], &device));
+    /// let mut clip = ClipGlobalNormConfig::new(1.0).init()?;
+    /// assert!((clip.factor(&model, &gradients) - 0.2).abs() < 1e-6);
+    /// assert_eq!(clip.last_norm(), Some(5.0));
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    pub fn factor<M: Module>(&mut self, model: &M, gradients: &GradientsParams) -> f64 {
+        self.measure(model, gradients, &mut Measured::default()).1
+    }
+
     fn clip_measured<M: Module>(
         &mut self,
         model: &M,
         gradients: &mut GradientsParams,
         measured: &mut Measured,
     ) -> f64 {
+        let (norm, factor) = self.measure(model, gradients, measured);
+        measured.scale(model, gradients, factor);
+        norm
+    }
+
+    /// The norm before clipping, and what clips it.
+    fn measure<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &GradientsParams,
+        measured: &mut Measured,
+    ) -> (f64, f64) {
         let norm_type = self.config.norm_type;
         let norm = measured.global(model, gradients, norm_type);
         if self.config.by_layer {
@@ -112,16 +152,14 @@ impl ClipGlobalNorm {
             _ if as_torch && overflows(norm, norm_type) && several() => f64::INFINITY,
             norm => norm,
         };
+        let factor = match norm {
+            _ if as_torch && !norm.is_finite() => self.config.max_norm / norm,
+            _ => limit(norm, self.config.max_norm),
+        };
         self.last = Some(norm);
         self.looked_at += 1;
-        if as_torch && !norm.is_finite() {
-            scale_gradients(model, gradients, self.config.max_norm / norm);
-            measured.forget();
-            self.clipped += 1;
-        } else if limit(model, gradients, norm, self.config.max_norm, measured) {
-            self.clipped += 1;
-        }
-        norm
+        self.clipped += u64::from(factor != 1.0);
+        (norm, factor)
     }
 
     /// The share of steps that were clipped; above a fifth, the bound acts as a second learning rate.
@@ -145,24 +183,13 @@ fn overflows(norm: f64, norm_type: NormType) -> bool {
     sum > f64::from(f32::MAX)
 }
 
-/// Scales all gradients by `bound / (norm + 1e-6)` if that is below 1; says whether it did.
+/// What all gradients are to be multiplied by: `bound / (norm + 1e-6)` if that is below 1.
 ///
 /// A norm that is not finite changes nothing.
-pub(crate) fn limit<M: Module>(
-    model: &M,
-    gradients: &mut GradientsParams,
-    norm: f64,
-    bound: f64,
-    measured: &mut Measured,
-) -> bool {
+pub(crate) fn limit(norm: f64, bound: f64) -> f64 {
     // The constant is PyTorch's; with it the clipped norm stays just below the bound.
     let factor = bound / (norm + 1e-6);
-    if !norm.is_finite() || factor >= 1.0 {
-        return false;
-    }
-    scale_gradients(model, gradients, factor);
-    measured.forget();
-    true
+    if norm.is_finite() && factor < 1.0 { factor } else { 1.0 }
 }
 
 impl Guard for ClipGlobalNorm {
@@ -198,6 +225,8 @@ impl Guard for ClipGlobalNorm {
 mod tests {
     use super::*;
     use crate::tests::{gradients, model, values};
+    use crate::{SkipNonFiniteConfig, scale_gradients};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
 
     fn clip(
@@ -269,6 +298,68 @@ mod tests {
             guard.record(&mut record);
             assert!(record.get("grad_norm").is_some_and(f64::is_nan));
             assert!(record.get("grad_norm/layer").is_some_and(f64::is_nan));
+        }
+    }
+
+    /// The gradients after a step of `guard`, the factor that is left being applied, and that factor.
+    fn scaled(guard: &mut impl Guard, weight: [f32; 2], device: &Device) -> (Vec<f32>, f64) {
+        let model = model(device);
+        let mut gradients = gradients(&model, device, &weight, &[12.0]);
+        let (verdict, factor) = guard.before_step_scaled(&model, &mut gradients, 1.0);
+        assert_eq!(verdict, Verdict::Proceed);
+        if factor != 1.0 {
+            scale_gradients(&model, &mut gradients, factor);
+        }
+        (values(&model, &gradients), factor)
+    }
+
+    #[test]
+    fn the_factor_is_left_to_the_optimizer_where_clipping_comes_last() {
+        for device in devices() {
+            let clip = || ClipGlobalNormConfig::new(1.3).init().expect("valid");
+            let skip = || SkipNonFiniteConfig::new().init().expect("valid");
+            let model = model(&device);
+            let mut whole = gradients(&model, &device, &[3.0, -4.0], &[12.0]);
+            assert_eq!((skip(), clip()).before_step(&model, &mut whole, 1.0), Verdict::Proceed);
+            let whole = values(&model, &whole);
+            let weight = [3.0, -4.0];
+            let factor = 1.3 / (13.0 + 1e-6);
+            for (guarded, left) in [
+                (scaled(&mut clip(), weight, &device), factor),
+                (scaled(&mut Some(clip()), weight, &device), factor),
+                (scaled(&mut (skip(), clip()), weight, &device), factor),
+                (scaled(&mut ((skip(), clip()),), weight, &device), factor),
+                // A guard behind it sees what the optimizer would.
+                (scaled(&mut (clip(), skip()), weight, &device), 1.0),
+            ] {
+                assert_eq!(guarded.0, whole);
+                assert!((guarded.1 - left).abs() < 1e-6, "{} {left}", guarded.1);
+            }
+            // Two that clip: the first is done, the second is left.
+            let tight = ClipGlobalNormConfig::new(0.13).init().expect("valid");
+            let (twice, left) = scaled(&mut (clip(), tight), weight, &device);
+            assert!((left - 0.1).abs() < 1e-5, "{left}");
+            close(&twice, &[0.03, -0.04, 0.12]);
+            assert_eq!(scaled(&mut clip(), [0.0, 0.0], &device).1, 1.3 / (12.0 + 1e-6));
+            assert_eq!(
+                scaled(
+                    &mut ClipGlobalNormConfig::new(20.0).init().expect("valid"),
+                    weight,
+                    &device
+                )
+                .1,
+                1.0
+            );
+        }
+    }
+
+    #[test]
+    fn a_factor_that_an_optimizer_cannot_hold_is_applied_at_once() {
+        for device in devices() {
+            let torch = ClipGlobalNormConfig::new(1.0).with_non_finite(NonFinite::Torch);
+            let mut torch = torch.init().expect("valid");
+            let (values, factor) = scaled(&mut torch, [f32::INFINITY, 3.0], &device);
+            assert!(factor == 1.0 && values[0].is_nan() && values[1..] == [0.0, 0.0]);
         }
     }
 

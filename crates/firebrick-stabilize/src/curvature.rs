@@ -324,7 +324,9 @@ pub(crate) fn shifted<M: Module>(model: &M, direction: &[f64], step: f64) -> M {
             let moves: Vec<f64> = here.iter().map(|value| value * self.step).collect();
             param.map(|old| {
                 let place = (&old.device(), old.dtype());
-                let moves = Tensor::from_data(TensorData::new(moves, shape), place);
+                // Flat at first: burn takes no data without an axis.
+                let flat = TensorData::new(moves, [shape.num_elements()]);
+                let moves = Tensor::<1>::from_data(flat, place).reshape(shape);
                 (old.set_require_grad(false) + moves).set_require_grad(true)
             })
         }
@@ -380,6 +382,20 @@ mod tests {
                 probe().spectrum(&slope, quadratic(vec![1.0, 2.0, 3.0, 4.0])).expect("smooth");
             assert_eq!(spectrum.kind(), Critical::NotCritical);
             assert!((spectrum.stable_rate() - 0.5).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_axes_is_one_dimension() {
+        for device in devices() {
+            let two = Tensor::<1>::from_floats([2.0], &device.clone().autodiff());
+            let point = vec![Param::from_tensor(two.reshape::<0, _>([] as [i32; 0]))];
+            let loss = |point: &Vec<Param<Tensor<0>>>| {
+                point[0].val().reshape::<1, _>([1]).square().mul_scalar(1.5)
+            };
+            let spectrum = probe().spectrum(&point, loss).expect("smooth");
+            assert_eq!(spectrum.dimensions, 1);
+            assert!((spectrum.max - 3.0).abs() < 1e-2, "{}", spectrum.max);
         }
     }
 

@@ -1,10 +1,8 @@
 //! What stands between `backward` and the optimizer's step.
 
-use crate::norm::{Gathered, measure};
-use crate::{GradientNorms, GuardStateError, NormType, state};
+use crate::{GuardStateError, Measured, state};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use firebrick_core::Record;
 
 /// What a [`Guard`] wants to happen with the step.
@@ -54,6 +52,22 @@ pub trait Guard {
         self.before_step(model, gradients, loss)
     }
 
+    /// [`before_step`](Self::before_step) for an optimizer that can multiply the gradients on its way: also gives the
+    /// factor by which they are still to be multiplied.
+    ///
+    /// It is not 1 where the guard that stands last multiplies all gradients alike, as clipping by the global norm
+    /// does: the gradients are read once here and once by the optimizer, and never written.
+    fn before_step_scaled<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: &mut GradientsParams,
+        loss: f64,
+    ) -> (Verdict, f64) {
+        let mut measured = Measured::owing();
+        let verdict = self.before_step_sharing(model, gradients, loss, &mut measured);
+        (verdict, measured.owed())
+    }
+
     /// What the loss is to be multiplied by before `backward`; 1 unless the guard scales it.
     fn loss_factor(&self) -> f64 {
         1.0
@@ -100,104 +114,6 @@ pub trait Guard {
         Err(GuardStateError::new(
             "there is one, of a guard that remembers, where this one does not",
         ))
-    }
-}
-
-/// The norms of the gradients as they stand now, measured at most once for a chain of guards.
-#[derive(Debug, Default)]
-pub struct Measured(Option<Known>);
-
-#[derive(Debug)]
-struct Known {
-    norm_type: NormType,
-    norms: GradientNorms,
-    /// Whether the paths are filled in.
-    named: bool,
-}
-
-impl Measured {
-    /// The norms of `gradients`, measured unless they are known.
-    pub fn norms<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-        norm_type: NormType,
-    ) -> &GradientNorms {
-        let known = self.known(model, gradients, norm_type, true);
-        if !known.named {
-            known.named = true;
-            known.norms.name(model);
-        }
-        &known.norms
-    }
-
-    /// The norm of all `gradients` together, measured unless it is known; cheaper than [`norms`](Self::norms),
-    /// which also says where each tensor stands.
-    pub fn global<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-        norm_type: NormType,
-    ) -> f64 {
-        self.nameless(model, gradients, norm_type).global
-    }
-
-    /// The [`norms`](Self::norms), for those who do not need the paths: as a rule they are empty.
-    pub(crate) fn nameless<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-        norm_type: NormType,
-    ) -> &GradientNorms {
-        &self.known(model, gradients, norm_type, false).norms
-    }
-
-    /// Whether norms of this kind are known.
-    pub(crate) fn knows(&self, norm_type: NormType) -> bool {
-        self.0.as_ref().is_some_and(|known| known.norm_type == norm_type)
-    }
-
-    /// Takes over all gradients, which a walk for other purposes gathered on its way; and gives back the elements of
-    /// `further`, out of the same read from the device.
-    pub(crate) fn learn(&mut self, gathered: Gathered, further: Vec<Tensor<1>>) -> Vec<f64> {
-        let norm_type = gathered.norm_type();
-        let (norms, further) = gathered.finish(further);
-        self.0 = Some(Known { norm_type, norms, named: false });
-        further
-    }
-
-    fn known<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-        norm_type: NormType,
-        named: bool,
-    ) -> &mut Known {
-        let known = self.0.take().filter(|known| known.norm_type == norm_type);
-        self.0.insert(known.unwrap_or_else(|| {
-            let norms = measure(model, gradients, norm_type, named);
-            Known { norm_type, norms, named }
-        }))
-    }
-
-    /// To be called by whoever changes the gradients.
-    pub fn forget(&mut self) {
-        self.0 = None;
-    }
-
-    /// Whether all gradients are finite: from any norm that is known, else from the Euclidean one.
-    pub fn is_finite<M: Module>(&mut self, model: &M, gradients: &GradientsParams) -> bool {
-        self.any(model, gradients).1.is_finite()
-    }
-
-    /// The norm that is known and of which kind it is, else the Euclidean one.
-    pub(crate) fn any<M: Module>(
-        &mut self,
-        model: &M,
-        gradients: &GradientsParams,
-    ) -> (NormType, f64) {
-        let norm_type = self.0.as_ref().map_or(NormType::Two, |known| known.norm_type);
-        (norm_type, self.global(model, gradients, norm_type))
     }
 }
 
@@ -317,6 +233,7 @@ macro_rules! chain {
                 measured: &mut Measured,
             ) -> Verdict {
                 $(
+                    measured.settle(model, gradients);
                     let verdict =
                         self.$index.before_step_sharing(model, gradients, loss, measured);
                     if verdict != Verdict::Proceed {

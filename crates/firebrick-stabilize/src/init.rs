@@ -289,11 +289,12 @@ pub fn initialize<M: Module>(model: M, scheme: Scheme, seed: Seed) -> M {
 pub(crate) fn fans(owner: &str, shape: &[usize]) -> (usize, usize) {
     let [first, second, kernel @ ..] = shape else { return (1, 1) };
     let field: usize = kernel.iter().product();
-    if owner.contains("Conv") && !owner.contains("Transpose") {
-        (second * field, first * field)
-    } else {
-        (first * field, second * field)
-    }
+    // As `unit_axis` has it, also for layers that are not burn's.
+    let outputs_first = match owner {
+        _ if owner.contains("ConvTranspose") => false,
+        _ => owner.contains("Conv") || shape.len() > 2,
+    };
+    if outputs_first { (second * field, first * field) } else { (first * field, second * field) }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -533,6 +534,9 @@ mod tests {
         assert_eq!(fans("Conv2d", &[8, 3, 5, 5]), (75, 200));
         assert_eq!(fans("ConvTranspose2d", &[3, 8, 5, 5]), (75, 200));
         assert_eq!(fans("Odd", &[4]), (1, 1));
+        // A kernel of a user's own layer: its units are where `unit_axis` says.
+        assert_eq!(fans("Odd", &[8, 3, 5, 5]), (75, 200));
+        assert_eq!(fans("Odd", &[3, 5]), (3, 5));
     }
 
     #[test]

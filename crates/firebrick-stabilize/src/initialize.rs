@@ -277,8 +277,10 @@ impl ModuleMapper for Draw<'_> {
                 let trainable = param.is_require_grad();
                 param.map(|old| {
                     let (device, dtype) = (old.device(), old.dtype());
-                    let data = TensorData::new(values, shape);
-                    Tensor::from_data(data, (&device, dtype)).set_require_grad(trainable)
+                    // Flat at first: burn takes no data without an axis.
+                    let flat = TensorData::new(values, [shape.iter().product::<usize>()]);
+                    let flat = Tensor::<1>::from_data(flat, (&device, dtype));
+                    flat.reshape(shape).set_require_grad(trainable)
                 })
             }
             Err(reason) => {
@@ -393,6 +395,15 @@ mod tests {
         assert!(refused(vector).ends_with("a vector has no rows and columns"));
         let gain = rules.weights(Scheme::Orthogonal { gain: f64::NAN });
         assert_eq!(refused(gain), "`gain` must be in (0, inf), got NaN");
+    }
+
+    #[test]
+    fn a_parameter_without_axes_is_set_by_name() {
+        let one = Tensor::<1>::from_floats([1.0], &Device::flex().autodiff());
+        let model = vec![Param::from_tensor(one.reshape::<0, _>([] as [i32; 0]))];
+        let model = Initialize::new(Seed(1)).values("0", [0.25]).apply(model).expect("fits");
+        assert_eq!(values(&model[0]), [0.25]);
+        assert!(model[0].is_require_grad());
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! P. Micikevicius et al., "Mixed precision training", ICLR 2018 (arXiv 1710.03740).
 
 use crate::guard::{alone, remembers};
-use crate::{Guard, Measured, Verdict, scale_gradients};
+use crate::{Guard, Measured, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -80,6 +80,9 @@ impl LossScaleConfig {
 ///
 /// It must be the first guard of a chain, so that all others see gradients of the true size. The loss that
 /// guards are told is the unscaled one. bfloat16 needs none of this.
+///
+/// Keep the parameters in f32 and cast them in the forward pass: a gradient that is itself in 16 bits loses, when it is
+/// scaled back, what the scale has saved.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
@@ -161,8 +164,7 @@ impl Guard for LossScale {
     ) -> Verdict {
         let finite = measured.is_finite(model, gradients);
         if finite {
-            scale_gradients(model, gradients, self.scale.recip());
-            measured.forget();
+            measured.scale(model, gradients, self.scale.recip());
         }
         self.update(finite)
     }

@@ -103,7 +103,7 @@ impl Lsuv {
             for _ in 0..self.config.tries {
                 let found = look(&model).get(index).map_or(f64::NAN, |tap| tap.deviation);
                 if !found.is_finite() || found == 0.0 {
-                    let what = format!("the deviation of the output of `{name}`");
+                    let what = format!("1 over the deviation of the output of `{name}`");
                     return Err(StabilizeError::NotFinite { what, value: found.recip() });
                 }
                 if (found * found - 1.0).abs() < self.config.tolerance {

@@ -64,7 +64,11 @@ impl GradientNoise {
     /// The standard deviation of the next step's noise.
     #[must_use]
     pub fn deviation(&self) -> f64 {
-        (self.config.eta / (1.0 + self.step as f64).powf(self.config.gamma)).sqrt()
+        self.deviation_at(self.step)
+    }
+
+    fn deviation_at(&self, step: u64) -> f64 {
+        (self.config.eta / (1.0 + step as f64).powf(self.config.gamma)).sqrt()
     }
 
     /// How many steps have had noise.
@@ -93,7 +97,9 @@ impl Transform for GradientNoise {
         let draws: Vec<f64> =
             (0..shape.num_elements()).map(|_| deviation * stream.normal()).collect();
         let place = (&gradient.device(), gradient.dtype());
-        gradient + Tensor::from_data(TensorData::new(draws, shape), place)
+        // Flat at first: burn takes no data without an axis.
+        let flat = TensorData::new(draws, [shape.num_elements()]);
+        gradient + Tensor::<1>::from_data(flat, place).reshape(shape)
     }
 }
 
@@ -114,7 +120,9 @@ impl Guard for GradientNoise {
     }
 
     fn record(&self, record: &mut Record) {
-        record.values.insert("gradient_noise".into(), self.deviation());
+        if let Some(last) = self.step.checked_sub(1) {
+            record.values.insert("gradient_noise".into(), self.deviation_at(last));
+        }
     }
 }
 
@@ -166,6 +174,25 @@ mod tests {
             let whole = noise(&device, 3, 0, 3);
             assert_eq!(noise(&device, 3, 2, 1)[0], whole[2]);
             assert_ne!(noise(&device, 4, 2, 1)[0], whole[2]);
+        }
+    }
+
+    #[test]
+    fn the_record_is_of_the_noise_that_was_added() {
+        let device = Device::flex();
+        let model: Linear = LinearConfig::new(2, 1).init(&device.clone().autodiff());
+        let mut guard = GradientNoiseConfig::new(4.0).with_gamma(1.0).init().expect("valid");
+        let recorded = |guard: &GradientNoise| {
+            let mut record = Record::default();
+            guard.record(&mut record);
+            record.get("gradient_noise")
+        };
+        assert_eq!(recorded(&guard), None);
+        for step in 1..4 {
+            let added = guard.deviation();
+            guard.before_step(&model, &mut GradientsParams::new(), 0.0);
+            assert_eq!(recorded(&guard), Some(added));
+            assert!((added - (4.0 / f64::from(step)).sqrt()).abs() < 1e-12);
         }
     }
 

@@ -131,8 +131,8 @@ impl SkipOutliers {
         let n = window.len() as f64;
         let mean = window.iter().sum::<f64>() / n;
         let variance = window.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        // Without the floor, values that are all equal but for rounding would make the next one an outlier.
-        let deviation = variance.sqrt().max(1e-9 * mean.abs());
+        // Without the floor, values that are all equal but for f32's rounding would make the next one an outlier.
+        let deviation = variance.sqrt().max(1e-7 * mean.abs());
         value > mean + self.config.threshold * deviation
     }
 
@@ -208,6 +208,17 @@ mod tests {
         for expected in [Verdict::Skip, Verdict::Skip, Verdict::Skip, Verdict::Stop] {
             assert_eq!(guard.judge(9.0, f64::NAN), expected);
         }
+    }
+
+    #[test]
+    fn a_loss_that_stands_still_may_round_otherwise() {
+        let mut guard = SkipOutliersConfig::new().init().expect("valid");
+        let loss = 2f32.ln();
+        for _ in 0..100 {
+            assert_eq!(guard.judge(loss.into(), 1.0), Verdict::Proceed);
+        }
+        assert_eq!(guard.judge(loss.next_up().next_up().into(), 1.0), Verdict::Proceed);
+        assert_eq!(guard.judge(f64::from(loss) * 1.001, 1.0), Verdict::Skip);
     }
 
     #[test]

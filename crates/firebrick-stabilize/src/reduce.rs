@@ -5,7 +5,8 @@
 //! whose squares overflow or vanish in f32 is summed again in f64, where none can.
 
 use crate::NormType;
-use pulp::Arch;
+use crate::lanes::{abs, sums, total};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Work that is compiled once more for each instruction set, and run with the best one that the machine has. The
 /// whole of it must be inlined by force: what is called is compiled for the oldest machine.
@@ -20,19 +21,6 @@ macro_rules! vectorized {
             }
         }
     };
-}
-pub(crate) use vectorized;
-
-/// The sum of the lanes in f64; one after another they would wait for each other.
-#[inline(always)]
-pub(crate) fn total(lanes: &[f32; 32]) -> f64 {
-    let mut sums = [0f64; 4];
-    for four in lanes.as_chunks::<4>().0 {
-        for (sum, &lane) in sums.iter_mut().zip(four) {
-            *sum += f64::from(lane);
-        }
-    }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// Elements below which splitting costs more than it gains.
@@ -59,23 +47,24 @@ struct Reduce<'a> {
     values: &'a [f32],
 }
 
-impl Reduce<'_> {
+impl WithSimd for Reduce<'_> {
+    type Output = f64;
+
     #[inline(always)]
-    fn run(self) -> f64 {
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
         match self.norm_type {
-            NormType::One => sum(self.values, 0.0, f32::abs, |value| f64::from(value.abs())),
-            NormType::Two => sum(
-                self.values,
-                TINY_SQUARES,
-                |value| value * value,
-                |value| f64::from(value) * f64::from(value),
-            ),
+            NormType::One => {
+                let exact = |value: f32| f64::from(value.abs());
+                sum(simd, self.values, 0.0, |value| abs(simd, value), exact)
+            }
+            NormType::Two => {
+                let exact = |value: f32| f64::from(value) * f64::from(value);
+                sum(simd, self.values, TINY_SQUARES, |value| simd.mul_f32s(value, value), exact)
+            }
             NormType::Infinity => largest(self.values),
         }
     }
 }
-
-vectorized!(Reduce<'_>, f64);
 
 /// [`reduce`] of each slice, in one parallel region.
 pub(crate) fn reduce_all(norm_type: NormType, slices: &[&[f32]], results: &mut [f64]) {
@@ -191,7 +180,7 @@ pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
             rayon::join(|| change(old_left, new_left), || change(old_right, new_right));
         return (left.0 + right.0, left.1 + right.1);
     }
-    Arch::new().dispatch(Change { old, new })
+    Arch::new().dispatch(Change { old: &old[..length], new: &new[..length] })
 }
 
 /// [`change`] of a leaf.
@@ -200,34 +189,21 @@ struct Change<'a> {
     new: &'a [f32],
 }
 
-impl Change<'_> {
+impl WithSimd for Change<'_> {
+    type Output = (f64, f64);
+
     #[inline(always)]
-    fn run(self) -> (f64, f64) {
+    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
         let (mut moved, mut size) = (0.0, 0.0);
         for (old, new) in self.old.chunks(BLOCK).zip(self.new.chunks(BLOCK)) {
-            moved += pairs(old, new, |old, new| (new - old).abs());
-            size += pairs(old, old, |old, _| old.abs());
+            let [change, magnitude] = sums(simd, [old, new], |[old, new]| {
+                [abs(simd, simd.sub_f32s(new, old)), abs(simd, old)]
+            });
+            moved += total(&change);
+            size += total(&magnitude);
         }
         (moved, size)
     }
-}
-
-vectorized!(Change<'_>, (f64, f64));
-
-/// The sum over the pairs of a block, in f32.
-#[inline(always)]
-fn pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut lanes = [0f32; 32];
-    let ((lefts, left), (rights, right)) = (left.as_chunks::<32>(), right.as_chunks::<32>());
-    for (left, right) in lefts.iter().zip(rights) {
-        for (lane, (&left, &right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
-            *lane += term(left, right);
-        }
-    }
-    for (lane, (&left, &right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
-        *lane += term(left, right);
-    }
-    total(&lanes)
 }
 
 /// Elements of a block; each of its 32 lanes adds up 32 of them, so the sum is good to 33 roundings, 2e-6.
@@ -237,24 +213,16 @@ const BLOCK: usize = 1024;
 const TINY_SQUARES: f64 = 1e-28;
 
 #[inline(always)]
-fn sum(
+fn sum<S: Simd>(
+    simd: S,
     values: &[f32],
     smallest: f64,
-    term: impl Fn(f32) -> f32,
+    term: impl Fn(S::f32s) -> S::f32s,
     exact: impl Fn(f32) -> f64,
 ) -> f64 {
     let mut whole = 0.0;
     for block in values.chunks(BLOCK) {
-        let mut lanes = [0f32; 32];
-        let (chunks, rest) = block.as_chunks::<32>();
-        for chunk in chunks {
-            for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                *lane += term(value);
-            }
-        }
-        for (lane, &value) in lanes.iter_mut().zip(rest) {
-            *lane += term(value);
-        }
+        let [lanes] = sums(simd, [block], |[value]| [term(value)]);
         let quick = total(&lanes);
         whole += if quick.is_finite() && quick >= smallest {
             quick

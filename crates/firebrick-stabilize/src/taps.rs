@@ -19,8 +19,8 @@ use firebrick_core::Record;
 
 /// Collects statistics of tensors on the device until they are read together.
 ///
-/// Costs two passes over a tensor in host memory; elsewhere four to six reductions, and one read for all. For the
-/// errors going back see [`Watch`](crate::Watch).
+/// Costs two passes over a tensor in host memory, and a third that ends once every unit has shown that it lives;
+/// elsewhere four to six reductions, and one read for all. For the errors going back see [`Watch`](crate::Watch).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, activation::relu};

@@ -1,6 +1,7 @@
 //! Walks the gradients of a module and changes them: the one place that knows how burn keys and erases them.
 
 use crate::reduce::scale_all;
+use crate::units::wide;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -104,11 +105,17 @@ impl ModuleVisitor for Take<'_> {
             Ok(tensor) => self.host.push((param.id, tensor)),
             Err(gradient) => {
                 let first = self.scaled.insert(param.id);
-                let gradient = if first { gradient.mul_scalar(self.factor) } else { gradient };
+                let gradient = if first { scaled(gradient, self.factor) } else { gradient };
                 self.gradients.register::<D>(param.id, gradient);
             }
         }
     }
+}
+
+/// `gradient` times `factor`, which half precision would round, or not hold at all.
+fn scaled<const D: usize>(gradient: Tensor<D>, factor: f64) -> Tensor<D> {
+    let dtype = gradient.dtype();
+    wide(gradient).mul_scalar(factor).cast(dtype)
 }
 
 /// Gives back what [`Take`] took: the same walk meets the parameters in the same order.
@@ -121,6 +128,43 @@ impl ModuleVisitor for Give<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some((id, tensor)) = self.host.next_if(|(id, _)| *id == param.id) {
             self.gradients.register::<D>(id, tensor.give::<D>());
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::tests::model;
+    use burn::tensor::DType;
+    use firebrick_backend::testing::devices;
+
+    #[test]
+    fn the_factor_of_half_precision_is_that_of_f32() {
+        for device in devices() {
+            let model = model(&device);
+            let id = firebrick_backend::parameters(&model)[0].id;
+            for dtype in [DType::F16, DType::BF16, DType::F64] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                // Neither factor is a number of half precision; the second is nothing in it.
+                for factor in [1.0 / 3.0, 1e-8] {
+                    let mut gradients = GradientsParams::new();
+                    let values = [[49152.0], [-24576.0]];
+                    let gradient = Tensor::<2>::from_data(values, (&device, dtype));
+                    gradients.register::<2>(id, gradient);
+                    scale_gradients(&model, &mut gradients, factor);
+                    let after = gradients.get::<2>(id).expect("present");
+                    assert_eq!(after.dtype(), dtype);
+                    let after: Vec<f64> = after.try_to_vec_as().expect("reads");
+                    for (after, before) in after.into_iter().zip(values) {
+                        // Half of the last of bfloat16's 8 bits.
+                        let gap = (after / (before[0] * factor) - 1.0).abs();
+                        assert!(gap < 2f64.powi(-8), "{dtype:?} {factor} {after}");
+                    }
+                }
+            }
         }
     }
 }

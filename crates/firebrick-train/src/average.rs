@@ -149,7 +149,8 @@ struct Collect(GradientsParams);
 
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0.register::<D>(param.id, param.val());
+        // What is trained: the value of a reparameterized weight is made of it, also of its average.
+        self.0.register::<D>(param.id, param.base());
     }
 }
 
@@ -240,6 +241,40 @@ mod tests {
             let late = Averaging::Swa(SwaConfig::new(99));
             let (path, last) = self::path(&device, late);
             assert_eq!(last, path[18], "before its start the training's own weights count");
+        }
+    }
+
+    #[test]
+    fn of_a_reparameterized_weight_what_is_trained_is_averaged() {
+        use firebrick_stabilize::{Select, normalize_weights, standardize_weights};
+        let device = Device::flex().autodiff();
+        let train = data(&device, 1.0);
+        let weight = Select::path("layer.weight");
+        for standardized in [false, true] {
+            let start = || {
+                if standardized {
+                    standardize_weights(net(&device), &weight, 1e-6)
+                } else {
+                    normalize_weights(net(&device), &weight)
+                }
+            };
+            let (mut model, mut optimizer) = (start().expect("fits"), SgdConfig::new().init());
+            let mut expected = read(model.layer.weight.base().inner());
+            for batch in (1..=3).flat_map(|epoch| Batches::epoch(&train, epoch)) {
+                let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+                model = optimizer.step(0.5, model, gradients);
+                for (mean, now) in expected.iter_mut().zip(read(model.layer.weight.base().inner()))
+                {
+                    *mean += 0.1 * (now - *mean);
+                }
+            }
+            let kind = EmaConfig::new().with_decay(0.9).with_warm_up(false);
+            let fitted = Fit::new(config(3), SgdConfig::new().init())
+                .rate(|_| 0.5)
+                .average(Averaging::Ema(kind))
+                .run(start().expect("fits"), &train, None)
+                .expect("trains");
+            close(&read(fitted.model.layer.weight.base()), &expected);
         }
     }
 

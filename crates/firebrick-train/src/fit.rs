@@ -5,7 +5,7 @@ use crate::settings::{Rate, Settings};
 use crate::{Averaging, CheckpointConfig, FitConfig, Optimize, RollbackConfig};
 use burn::tensor::Device;
 use firebrick_core::ConfigError;
-use firebrick_optim::schedule::Schedule;
+use firebrick_optim::schedule::{Plateau, Schedule};
 use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
 use firebrick_regularize::{DropSchedule, MaskSource, Penalty, Projection};
 use firebrick_stabilize::{Guard, MomentumReset, NoiseScale, SkipNonFinite, SkipNonFiniteConfig};
@@ -68,6 +68,26 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     #[must_use]
     pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
         self.settings.rate = Rate::Schedule(Box::new(schedule));
+        self
+    }
+
+    /// Sets a learning rate that falls when what is judged no longer improves. The plateau is told after each judgement
+    /// what stands in the history under the name `monitor`: the validation loss as a rule.
+    ///
+    /// ```
+    /// use firebrick_core::names;
+    /// use firebrick_optim::{SgdConfig, schedule::PlateauConfig};
+    /// use firebrick_train::{Fit, FitConfig};
+    ///
+    /// let plateau = PlateauConfig::new(0.1).with_patience(3).build()?;
+    /// let fit = Fit::new(FitConfig::new(10), SgdConfig::new().fused()?)
+    ///     .plateau(plateau, names::VALIDATION_LOSS);
+    /// # let _ = fit;
+    /// # Ok::<(), firebrick_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn plateau(mut self, plateau: Plateau, monitor: impl Into<String>) -> Self {
+        self.settings.rate = Rate::plateau(plateau, monitor.into());
         self
     }
 
@@ -280,8 +300,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// flex, to the last bit, what it would have given without.
     ///
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
-    /// the average, lookahead's slow weights, the best model so far, the state of early stopping and of the guards, the
-    /// positions of mask sources and the history. To resume, set the training up as before, with a new model from the
+    /// the average, lookahead's slow weights, the best model so far, the state of a plateau, of early stopping and of the
+    /// guards, the positions of mask sources and the history. To resume, set the training up as before, with a new model from the
     /// same code; only `max_epochs`, `max_steps` and `progress` may differ. What a closure, a penalty or an observer
     /// remembers is not in it, nor are the masks of burn's own `Dropout`, which come from a generator of the process,
     /// nor the snapshots of a rollback: what goes back after a resume goes back no further than to it.
@@ -435,6 +455,9 @@ mod tests {
             .run(net(&device()), &data(&device(), 1.0), None)
             .expect("trains");
         assert_eq!(weights(&fitted.model), weights(&expected));
+        // The history has the rates of the last steps of the epochs.
+        let rates = [5, 11, 17].map(|step| 0.1 * reset.rate_factor(step));
+        assert_eq!(fitted.history.series(firebrick_core::names::LEARNING_RATE), rates);
     }
 
     #[test]

@@ -14,7 +14,8 @@ type OnStop = Box<dyn Fn(Verdict) + Send>;
 /// Guards that a model carries in a field, so that `TrainStep::optimize` finds them.
 ///
 /// Clones share the guards, as the copies that the Learner makes of a model must. Nothing of it is saved with the
-/// model. A skipped step leaves weights and optimizer as they are; the Learner's rate has moved on by then. A
+/// model. A skipped step leaves weights and optimizer as they are; the Learner's rate and the running statistics of
+/// batch norm have moved on by then. A
 /// rollback counts as a skipped step, for the Learner cannot go back, and [`Verdict::Stop`] calls
 /// [`on_stop`](Self::on_stop), from which burn's `Interrupter` ends the run.
 ///

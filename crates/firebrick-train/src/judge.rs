@@ -198,6 +198,13 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
     }
 
+    /// The learning rate of step `step`, counted from 0.
+    pub(crate) fn rate_of(&self, step: u64, run: &Run<impl Sized>) -> f64 {
+        let reset = self.settings.momentum_reset.as_ref();
+        let rising = reset.map_or(1.0, |reset| reset.rate_factor(step));
+        run.rate_factor * self.settings.rate.at(step) * rising
+    }
+
     /// Judges the model and writes the record.
     pub(crate) fn judge<M, S>(
         &mut self,
@@ -240,11 +247,14 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         if !run.penalties.is_empty() {
             add(names::PENALTY.into(), mean(&run.penalties));
         }
-        let rate = run.rate_factor * self.settings.rate.at(run.step.saturating_sub(1));
+        let rate = self.rate_of(run.step.saturating_sub(1), run);
         self.note(&mut record, rate, run);
         self.write(run, record.clone())?;
 
         let healthy = finite(&model)?;
+        if healthy {
+            self.settings.rate.observe(&record)?;
+        }
         let verdict = match (&mut run.stopping, &validation) {
             (Some(rule), Some(measures)) if healthy => {
                 Some(rule.judge_both(run.epoch, measures.score.loss(), train_loss))

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorReadError};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorReadError};
 use firebrick_stabilize::Watch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -162,6 +162,11 @@ impl Score {
         if samples == 0 {
             return Ok(Self::default());
         }
+        // The sum over a batch needs more digits, and more room, than half precision has.
+        let logits = match logits.dtype() {
+            DType::F32 | DType::F64 => logits,
+            _ => logits.cast(FloatDType::F32),
+        };
         let chosen = targets.clone().unsqueeze_dim::<2>(1);
         let loss = log_softmax(logits.clone(), 1).gather(1, chosen).sum().neg();
         let right = logits.argmax(1).squeeze_dim::<1>(1).equal(targets).float().sum();
@@ -217,6 +222,24 @@ mod tests {
             let sum = part(0..1) + part(1..3);
             assert!((sum.loss() - all.loss()).abs() < 1e-6);
             assert_eq!(sum.error(), all.error());
+        }
+    }
+
+    #[test]
+    fn half_precision_is_scored_like_f32() {
+        for device in devices() {
+            for dtype in [DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                // Each row's loss is 96: the sum of 1000 is beyond half precision.
+                let logits = Tensor::<2>::from_data([[0.0, 96.0]], (&device, dtype));
+                let targets = Tensor::<1, Int>::zeros([1000], &device);
+                let score = Score::classification(logits.repeat_dim(0, 1000), targets);
+                let score = score.expect("reads");
+                assert!((score.loss() - 96.0).abs() < 1e-3, "{dtype:?} {}", score.loss());
+                assert_eq!((score.error_sum, score.samples), (1000.0, 1000));
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod lookahead;
 #[cfg(feature = "metrics")]
 mod meters;
 mod optimize;
+mod plateau;
 mod pretrain;
 mod progress;
 mod rollback;
@@ -28,6 +29,7 @@ mod running;
 mod saved;
 mod settings;
 mod source;
+mod statistics;
 mod step;
 mod stop;
 #[cfg(all(test, feature = "flex"))]

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Bytes;
 use firebrick_optim::FusedOptimizer;
+use firebrick_stabilize::scale_gradients;
 
 /// Why the state of an optimizer cannot be saved or taken over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,21 @@ impl OptimizerStateError {
 pub trait Optimize: Clone {
     /// One step of `model` with its `gradients` at learning rate `lr`.
     fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams) -> M;
+
+    /// [`step`](Self::step) with every gradient multiplied by `scale`, which global-norm clipping asks for; an
+    /// optimizer that can do that on its way saves a pass over the gradients.
+    fn step_scaled<M: Module>(
+        &mut self,
+        lr: f64,
+        model: M,
+        mut gradients: GradientsParams,
+        scale: f64,
+    ) -> M {
+        if scale != 1.0 {
+            scale_gradients(&model, &mut gradients, scale);
+        }
+        self.step(lr, model, gradients)
+    }
 
     /// The whole state, to the bit.
     ///
@@ -85,6 +101,16 @@ impl Optimize for FusedOptimizer {
         FusedOptimizer::step(self, lr, model, gradients)
     }
 
+    fn step_scaled<M: Module>(
+        &mut self,
+        lr: f64,
+        model: M,
+        gradients: GradientsParams,
+        scale: f64,
+    ) -> M {
+        FusedOptimizer::step_scaled(self, lr, model, gradients, scale)
+    }
+
     fn state(&self) -> Result<Vec<u8>, OptimizerStateError> {
         Ok(self.into_bytes().map_err(OptimizerStateError::new)?.to_vec())
     }
@@ -108,7 +134,34 @@ mod tests {
     use burn::optim::SgdConfig;
     use burn::tensor::Device;
     use firebrick_core::names;
-    use firebrick_optim::{AsgdConfig, ScheduleFreeAdamWConfig};
+    use firebrick_optim::{AdamWConfig, AsgdConfig, ScheduleFreeAdamWConfig};
+    use firebrick_stabilize::ClipGlobalNormConfig;
+
+    #[test]
+    fn a_clipped_step_is_that_of_clipped_gradients_whoever_multiplies() {
+        let device = Device::flex().autodiff();
+        let train = data(&device, 1.0);
+        let rule = AdamWConfig::new().with_weight_decay(0.1).build().expect("valid");
+        let clip = || ClipGlobalNormConfig::new(0.05).init().expect("valid");
+        let (mut model, mut optimizer, mut clipped) = (net(&device), rule.fused(), clip());
+        for batch in (1..=3).flat_map(|epoch| Batches::epoch(&train, epoch)) {
+            let loss = model.loss(batch);
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &model);
+            let norm = clipped.clip(&model, &mut gradients);
+            assert!(norm > 0.05, "{norm}");
+            model = Optimize::step(&mut optimizer, 0.01, model, gradients);
+        }
+        let expected = weights(&model.valid());
+        // The one takes the factor, for the other the gradients are multiplied.
+        let fit = || config(3);
+        let fused = Fit::new(fit(), rule.fused()).rate(|_| 0.01).guards(clip());
+        let fused = fused.run(net(&device), &train, None).expect("trains");
+        assert_eq!(weights(&fused.model), expected);
+        let burns = Fit::new(fit(), rule.init_for(&net(&device))).rate(|_| 0.01).guards(clip());
+        let burns = burns.run(net(&device), &train, None).expect("trains");
+        assert_eq!(weights(&burns.model), expected);
+        assert_eq!(burns.history.last("clip_rate"), Some(1.0));
+    }
 
     #[test]
     fn the_point_to_evaluate_is_judged_and_given_back() {

@@ -13,7 +13,9 @@
 
 use crate::average::Average;
 use crate::event::Event;
+use crate::judge::Judged;
 use crate::lookahead::lookahead_at;
+use crate::plateau::PlateauState;
 use crate::running::Run;
 use crate::{EarlyStopping, Fit, Learn, Optimize, Outcome, TrainError};
 use burn::config::Config;
@@ -91,6 +93,8 @@ struct Snapshot<M, O> {
     /// Lookahead's slow weights.
     slow: Option<M>,
     stopping: Option<EarlyStopping>,
+    best: Option<Judged<M>>,
+    plateau: Option<PlateauState>,
     masks: Vec<u64>,
     epoch: usize,
     batch: usize,
@@ -130,6 +134,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             average: run.average.as_ref().map(Average::snapshot),
             slow: run.lookahead.as_mut().map(|lookahead| lookahead.slow(model).valid()),
             stopping: run.stopping.clone(),
+            best: run.best.clone(),
+            plateau: self.settings.rate.state(),
             masks: self.settings.masks.iter().map(MaskSource::position).collect(),
             epoch: run.epoch,
             batch: run.batch,
@@ -192,10 +198,21 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         run.step = snapshot.step;
         run.judged_at = snapshot.judged_at;
         match config.retry {
-            Retry::SkipBatches(more) => run.batch = run.batch.saturating_add(more).min(batches),
+            Retry::SkipBatches(more) => {
+                run.batch = run.batch.saturating_add(more).min(batches);
+                // One of each a step; those of an earlier epoch are gone already.
+                let undone = usize::try_from(from - run.step).unwrap_or(usize::MAX);
+                for values in [&mut run.losses, &mut run.penalties] {
+                    values.truncate(values.len().saturating_sub(undone));
+                }
+            }
             Retry::LowerRate(factor) => {
                 run.rate_factor *= factor;
+                // The best so far goes with the rule that found it.
                 run.stopping = snapshot.stopping.clone();
+                run.best = snapshot.best.clone();
+                let plateau = self.settings.rate.restore(snapshot.plateau.as_ref());
+                plateau.map_err(|error| TrainError::Rollback { reason: error.to_string() })?;
                 run.epoch = snapshot.epoch;
                 run.batch = snapshot.batch;
                 run.epochs = snapshot.epochs;
@@ -219,11 +236,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
 mod tests {
     use super::*;
     use crate::testing::{Deep, Net, config, data, deep, net, weights};
-    use crate::{Batches, FitConfig, Fitted, Labelled, TensorBatches};
+    use crate::{Batches, EarlyStoppingConfig, FitConfig, Fitted, Labelled, TensorBatches};
     use burn::module::Module;
     use burn::optim::{GradientsParams, SgdConfig};
     use burn::tensor::Device;
-    use firebrick_core::Seed;
+    use firebrick_core::{Seed, names};
     use firebrick_optim::{AdamWConfig, FusedOptimizer};
     use firebrick_stabilize::{LossSpikeConfig, Verdict};
 
@@ -264,6 +281,35 @@ mod tests {
             retried.history.records.iter().find(|record| record.get("rollbacks").is_some());
         let record = record.expect("it is recorded");
         assert_eq!((record.step, record.get("rolled_back_from_step")), (4, Some(5.0)));
+    }
+
+    #[test]
+    fn the_losses_of_what_was_undone_are_not_in_the_mean() {
+        let config = || config(1).with_judge_training(false);
+        let straight = run(fit(&[], config().with_max_steps(Some(4))));
+        let retried = run(fit(&[6], config()).rollback(back(Retry::SkipBatches(0))));
+        let loss = |fitted: &Fitted<Deep>| fitted.history.last(names::TRAIN_LOSS);
+        assert_eq!(loss(&retried), loss(&straight));
+    }
+
+    #[test]
+    fn a_best_that_was_undone_is_none() {
+        let config = || {
+            let stopping = Some(EarlyStoppingConfig::new(99));
+            config(1).with_judge_every_steps(1).with_early_stopping(stopping)
+        };
+        let straight = run(fit(&[], config().with_max_steps(Some(4))));
+        // After the fifth step, which was the best, back to the fourth, and there it ends.
+        let back = back(Retry::LowerRate(0.5)).with_budget(1);
+        let retried = run(fit(&[6, 7], config()).rollback(back));
+        let losses = retried.history.series(names::VALIDATION_LOSS);
+        assert!(
+            losses.len() == 5 && losses[..4].iter().all(|&loss| loss > losses[4]),
+            "{losses:?}"
+        );
+        assert_eq!((retried.outcome, retried.steps), (Outcome::Stopped, 4));
+        assert_eq!(retried.validation, straight.validation);
+        assert_eq!(weights(&retried.model), weights(&straight.model));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::rollback::Ring;
 use crate::running::Run;
 use crate::step::window;
-use crate::trainable::trainable;
+use crate::trainable::{readable, trainable};
 use crate::{
     EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome, Source, TrainError, history_file,
 };
@@ -93,6 +93,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         let parameters = parameters(model);
         trainable(&parameters)?;
+        readable(&parameters, &self.settings)?;
         let lookahead = &self.settings.lookahead;
         let lookahead = lookahead.as_ref().map(|config| config.init(model)).transpose()?;
         // On a copy, for the error of a constraint that does not fit. A clone would share running statistics.
@@ -312,10 +313,12 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             Some(score) => score,
             None => total(&best.model, data.train)?.score,
         };
+        // An epoch that ended with the last step allowed was run, though nothing was closed after it.
+        let whole = run.batch > 0 && run.batch >= data.train.length();
         Ok(Fitted {
             model: best.model,
             epoch: best.epoch,
-            epochs: run.epochs,
+            epochs: if whole { run.epoch } else { run.epochs },
             steps: run.step,
             outcome,
             train,
@@ -601,6 +604,8 @@ mod tests {
         assert_eq!(at(often.with_max_steps(Some(9))), [(1, 4), (1, 6), (2, 8), (2, 9)]);
         let limited = run(config(5).with_max_steps(Some(6))).expect("trains");
         assert_eq!((limited.outcome, limited.steps, limited.epoch), (Outcome::Finished, 6, 1));
+        assert_eq!(limited.epochs, 1);
+        assert_eq!(run(config(5).with_max_steps(Some(11))).expect("trains").epochs, 1);
         for config in [
             config(1).with_judge_every(0),
             config(1).with_accumulation(0),

@@ -4,6 +4,7 @@ use crate::bits::Bits;
 use crate::checkpoint::{CheckpointError, Section};
 use crate::judge::{Judged, finite};
 use crate::lookahead::lookahead_at;
+use crate::plateau::PlateauState;
 use crate::running::Run;
 use crate::stop;
 use crate::{Fit, Learn, Optimize, Outcome, Resumed, Score, Source, TrainError, Warning};
@@ -33,6 +34,7 @@ struct Saved {
     judged_at: Option<u64>,
     history: History,
     stopping: Option<stop::State>,
+    plateau: Option<PlateauState>,
     best: Option<Best>,
     masks: Vec<u64>,
     /// Weights in the average.
@@ -143,6 +145,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             judged_at: run.judged_at,
             history: run.history.clone(),
             stopping: run.stopping.as_ref().map(|rule| rule.state().clone()),
+            plateau: self.settings.rate.state(),
             masks: self.settings.masks.iter().map(|masks| masks.position()).collect(),
             averaged: run.average.as_ref().map(|average| average.taken),
             rollbacks: run.rollbacks,
@@ -185,6 +188,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         add("judge_training", json!(config.judge_training));
         add("record_every", json!(config.record_every));
         add("schedule", json!(self.settings.rate.fingerprint()));
+        add("monitor", json!(self.settings.rate.monitor()));
         add("training data", json!(train.fingerprint()));
         add("batches an epoch", json!(train.length()));
         add("averaging", json!(self.settings.averaging));
@@ -259,6 +263,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         if let (Some(rule), Some(state)) = (&mut run.stopping, saved.stopping) {
             rule.set_state(state);
         }
+        let restored = self.settings.rate.restore(saved.plateau.as_ref());
+        restored.map_err(|error| section(STATE, error))?;
         for (masks, position) in self.settings.masks.iter().zip(saved.masks) {
             masks.seek(position);
         }

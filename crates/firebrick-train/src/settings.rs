@@ -1,9 +1,11 @@
 //! What a training is set up with besides its optimizer, guards, penalty and constraint.
 
 use crate::event::{Event, Flow};
+use crate::plateau::{PlateauState, Watched};
 use crate::{Averaging, CheckpointConfig, FitConfig, RollbackConfig};
 use burn::tensor::Device;
-use firebrick_optim::schedule::Schedule;
+use firebrick_core::{ConfigError, Record};
+use firebrick_optim::schedule::{Plateau, Schedule, ScheduleError};
 use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
 use firebrick_regularize::{DropSchedule, MaskSource};
 use firebrick_stabilize::{MomentumReset, NoiseScale};
@@ -17,6 +19,7 @@ use std::sync::atomic::AtomicBool;
 pub(crate) enum Rate {
     Closure(Box<dyn Fn(u64) -> f64 + Send>),
     Schedule(Box<dyn Schedule>),
+    Plateau(Box<Watched>),
 }
 
 impl Rate {
@@ -24,6 +27,44 @@ impl Rate {
         match self {
             Self::Closure(rate) => rate(step),
             Self::Schedule(schedule) => schedule.rate(step),
+            Self::Plateau(watched) => watched.plateau.rate(),
+        }
+    }
+
+    /// A rate that is told what each judgement finds under the name `monitor`.
+    pub(crate) fn plateau(plateau: Plateau, monitor: String) -> Self {
+        Self::Plateau(Box::new(Watched { plateau, monitor }))
+    }
+
+    /// Takes note of a judgement.
+    pub(crate) fn observe(&mut self, record: &Record) -> Result<(), ConfigError> {
+        match self {
+            Self::Plateau(watched) => watched.observe(record),
+            Self::Closure(_) | Self::Schedule(_) => Ok(()),
+        }
+    }
+
+    /// What moves on with the judgements.
+    pub(crate) fn state(&self) -> Option<PlateauState> {
+        match self {
+            Self::Plateau(watched) => Some(PlateauState::of(&watched.plateau)),
+            Self::Closure(_) | Self::Schedule(_) => None,
+        }
+    }
+
+    /// Brings what moves on back to `state`.
+    pub(crate) fn restore(&mut self, state: Option<&PlateauState>) -> Result<(), ScheduleError> {
+        match (self, state) {
+            (Self::Plateau(watched), Some(state)) => state.restore(&mut watched.plateau),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of what a plateau is told.
+    pub(crate) fn monitor(&self) -> Option<&str> {
+        match self {
+            Self::Plateau(watched) => Some(&watched.monitor),
+            Self::Closure(_) | Self::Schedule(_) => None,
         }
     }
 
@@ -32,6 +73,7 @@ impl Rate {
         match self {
             Self::Closure(_) => None,
             Self::Schedule(schedule) => Some(schedule.fingerprint()),
+            Self::Plateau(_) => self.state().map(|state| state.fingerprint()),
         }
     }
 }

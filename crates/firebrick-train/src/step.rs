@@ -1,6 +1,7 @@
 //! One optimizer step: the gradients of one or several batches, the guards, the step.
 
 use crate::running::Run;
+use crate::statistics::Statistics;
 use crate::{Fit, Learn, Optimize, SourceError, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -81,6 +82,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         for (masks, schedule) in &self.settings.drop_schedules {
             schedule.apply(run.step, masks)?;
         }
+        let statistics = run.has_buffers.then(|| Statistics::of(&model));
         let (loss, penalty, gradients) = self.backward(&model, window, Pass::First, run)?;
         if !run.looked_for_gradients {
             run.looked_for_gradients = true;
@@ -90,28 +92,24 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         let (mut model, mut gradients) = self.sharpen(model, gradients, again, run)?;
         let reset = self.settings.momentum_reset.filter(|reset| reset.due(run.step));
-        let verdict = match &mut self.guards {
+        let (verdict, scale) = match &mut self.guards {
             Some(guards) => {
                 // As the optimizer's, their first gradient after the reset is this one. A step that is skipped comes
                 // here again, which changes nothing.
                 if reset.is_some() {
                     guards.momentum_reset();
                 }
-                guards.before_step(&model, &mut gradients, loss)
+                guards.before_step_scaled(&model, &mut gradients, loss)
             }
-            None => Verdict::Proceed,
+            None => (Verdict::Proceed, 1.0),
         };
-        let mut rate = run.rate_factor * self.settings.rate.at(run.step);
-        if let Some(reset) = &self.settings.momentum_reset {
-            rate *= reset.rate_factor(run.step);
-        }
-        let rate = check::non_negative("rate", rate)?;
+        let rate = check::non_negative("rate", self.rate_of(run.step, run))?;
         run.seen_finite |= loss.is_finite();
         if verdict == Verdict::Proceed {
             if let (Some(_), Some(fresh)) = (reset, &self.fresh) {
                 self.optimizer = fresh.clone();
             }
-            model = self.optimizer.step(rate, model, gradients);
+            model = self.optimizer.step_scaled(rate, model, gradients, scale);
             if let Some(lookahead) = &mut run.lookahead {
                 model = lookahead.after_step(model);
             }
@@ -129,6 +127,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             if let Some(average) = &mut run.average {
                 average.take(&model, run.step);
             }
+        } else if let Some(statistics) = statistics {
+            model = statistics.restore(model);
         }
         Ok((model, Taken { loss, rate, verdict }))
     }

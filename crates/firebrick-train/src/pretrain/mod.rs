@@ -63,7 +63,8 @@ pub struct Pretrained {
 ///
 /// # Errors
 /// Before any work when a value is out of range, there is no layer or no sample, the layers do not follow one another,
-/// or a layer has no bias; later when a training fails.
+/// a layer has no bias, or a Boltzmann machine is to have other units than the sigmoid's; before a layer is trained
+/// whose inputs are taken as probabilities and are none; later when a training fails.
 ///
 /// ```
 /// use burn::nn::{LinearConfig, Sigmoid};
@@ -86,10 +87,13 @@ pub fn pretrain(
     how: &Pretraining,
     seed: Seed,
 ) -> Result<Pretrained, TrainError> {
-    check(&layers, &inputs, how)?;
+    check(&layers, activation, &inputs, how)?;
     let mut hidden = plain(inputs);
     let mut done = Pretrained { layers: Vec::new(), fits: Vec::new() };
     for (depth, layer) in layers.into_iter().enumerate() {
+        if how.probabilities() {
+            unit_interval(&hidden, depth)?;
+        }
         let seed = seed.child(depth as u64);
         let (layer, fit) = match how {
             Pretraining::Denoise(config) => {
@@ -104,10 +108,40 @@ pub fn pretrain(
     Ok(done)
 }
 
-fn check(layers: &[Linear], inputs: &Tensor<2>, how: &Pretraining) -> Result<(), TrainError> {
+impl Pretraining {
+    /// Whether the inputs of each layer are taken as probabilities.
+    fn probabilities(&self) -> bool {
+        match self {
+            Self::Denoise(config) => config.reconstruction == Reconstruction::CrossEntropy,
+            Self::Rbm(_) => true,
+        }
+    }
+}
+
+/// Refuses what is no probability: the loss of a layer would have no lowest value, or mean nothing.
+fn unit_interval(inputs: &Tensor<2>, depth: usize) -> Result<(), TrainError> {
+    let low = inputs.clone().min().try_into_scalar::<f64>()?;
+    let high = inputs.clone().max().try_into_scalar::<f64>()?;
+    if low >= 0.0 && high <= 1.0 {
+        return Ok(());
+    }
+    let (field, found) = (format!("inputs of layer {depth}"), format!("{low} to {high}"));
+    Err(ConfigError::new(field, found, "in [0, 1], for they are taken as probabilities").into())
+}
+
+fn check(
+    layers: &[Linear],
+    activation: &Activation,
+    inputs: &Tensor<2>,
+    how: &Pretraining,
+) -> Result<(), TrainError> {
     match how {
         Pretraining::Denoise(config) => config.check()?,
         Pretraining::Rbm(config) => config.check()?,
+    }
+    if matches!(how, Pretraining::Rbm(_)) && !matches!(activation, Activation::Sigmoid(_)) {
+        let expected = "the sigmoid: the units of a Boltzmann machine have no other";
+        return Err(ConfigError::new("activation", "another one", expected).into());
     }
     let [samples, mut width] = inputs.dims();
     firebrick_core::check::at_least("samples", samples, 1)?;
@@ -223,5 +257,39 @@ mod tests {
         assert!(message(vec![layer(6, 5)], fast).contains("`rate`"));
         let plain = LinearConfig::new(6, 5).init(&Device::flex());
         assert!(message(vec![plain], denoise()).contains("autodiff"));
+    }
+
+    #[test]
+    fn what_is_no_probability_is_refused() {
+        let device = Device::flex().autodiff();
+        let message = |activation: Activation, inputs: Tensor<2>, how: Pretraining| {
+            let layers =
+                vec![LinearConfig::new(6, 5).init(&device), LinearConfig::new(5, 4).init(&device)];
+            let result = pretrain(layers, &activation, inputs, &how, Seed(1));
+            result.map(drop).map_err(|error| error.to_string())
+        };
+        let machine = || Pretraining::Rbm(RbmConfig::new().with_epochs(1));
+        let crossed = DenoiseConfig::new().with_epochs(1);
+        let crossed = crossed.with_reconstruction(Reconstruction::CrossEntropy);
+        let crossed = || Pretraining::Denoise(crossed.clone());
+        let sigmoid = || Activation::from(Sigmoid::new());
+        let twice = || inputs(&device) * 2.0;
+        for how in [machine(), crossed()] {
+            assert_eq!(
+                message(sigmoid(), twice(), how),
+                Err("`inputs of layer 0` must be in [0, 1], for they are taken as probabilities, \
+                     got 0 to 2"
+                    .into())
+            );
+        }
+        let broken = message(sigmoid(), inputs(&device) * f64::NAN, machine());
+        assert!(broken.is_err_and(|error| error.contains("NaN")));
+        // The first layer's outputs are the second's inputs.
+        let tanh = message(burn::nn::Tanh::new().into(), inputs(&device), crossed());
+        assert!(tanh.is_err_and(|error| error.contains("`inputs of layer 1`")));
+        let tanh = message(burn::nn::Tanh::new().into(), inputs(&device), machine());
+        assert!(tanh.is_err_and(|error| error.contains("`activation` must be the sigmoid")));
+        let squared = Pretraining::Denoise(DenoiseConfig::new().with_epochs(1));
+        assert_eq!(message(sigmoid(), twice(), squared), Ok(()));
     }
 }

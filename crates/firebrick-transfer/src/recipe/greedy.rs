@@ -233,12 +233,13 @@ mod tests {
     use crate::{Groups, Recipe};
     use burn::module::Module;
     use burn::nn::{LinearConfig, Relu, Sigmoid};
-    use burn::tensor::TensorReadError;
+    use burn::tensor::{TensorReadError, activation::sigmoid};
     use firebrick_core::Seed;
     use firebrick_optim::AdamWConfig;
     use firebrick_stabilize::{Scheme, initialize};
     use firebrick_train::{
         Batches, CheckpointConfig, DenoiseConfig, Labelled, Outcome, RbmConfig, Score,
+        TensorBatches,
     };
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -316,8 +317,14 @@ mod tests {
 
     #[test]
     fn it_is_the_pre_training_and_the_recipe_to_the_bit() {
-        let (train, unlabelled) = (data(&device(), 1.0), data(&device(), 0.5));
+        let (train, rows) = (data(&device(), 1.0), data(&device(), 0.5).data().clone());
         for how in [denoise(3), Pretraining::Rbm(RbmConfig::new().with_epochs(3))] {
+            let mut rows = rows.clone();
+            if matches!(how, Pretraining::Rbm(_)) {
+                // Its units take probabilities.
+                rows.inputs = sigmoid(rows.inputs);
+            }
+            let unlabelled = TensorBatches::new(rows, 7, Seed(5)).expect("valid");
             for recipe in [Recipe::full(), Recipe::lp_ft()] {
                 let (net, tune) = (net(), tune(recipe));
                 let before = bits(&net);
