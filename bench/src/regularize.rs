@@ -2,12 +2,13 @@
 //! one pass that reads and writes them and against a walk that takes them out of the model and puts them back.
 //!
 //! A projection of units reads all weights twice, for their norms and for their factors. Rows are scaled in the
-//! first-level cache while the next row comes from memory. Columns, the units of burn's linear layers, cannot be scaled
-//! before the whole matrix has been read, and 1024 x 1024 weights outgrow the second-level cache; a panel of columns does
-//! no better, for its rows are 4 KB apart and share the sets of the cache. Bare loops on two Zen 4 cores, in passes: sums
-//! of columns 0.97; scaling 4 MB a core that lie in the third-level cache 0.46, 0.5 MB in the second 0.28; so 1.4 is the
-//! least for columns, and 1.57 what the walk from the end takes (2.1 without blocks); rows 1.3 (1.06 of 1 KB; 2.0 one
-//! after the other). Small matrices cost what it takes to lead each through the module: `reopen` is the lower half of it.
+//! first-level cache while the next row comes from memory: bare loops on two Zen 3 cores take 1.0 passes for that, and 1.1
+//! one after the other. Columns, the units of burn's linear layers, cannot be scaled before the whole matrix has been
+//! read, and 1024 x 1024 weights outgrow the second-level cache; a panel of columns does no better, for its rows are 4 KB
+//! apart and share the sets of the cache. In bare loops sums of columns take 0.9 passes, and with the second walk, over
+//! what lies in the third-level cache, 1.2 to 1.4; to scale one matrix while the next is read took 1.3 to 1.4 too, so that
+//! no more than the sum of the two is to be had. Small matrices cost what it takes to lead each through the module:
+//! `reopen` is the least of it.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

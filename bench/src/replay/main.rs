@@ -143,6 +143,7 @@ mod tests {
             include_str!("../../../tests/references/stabilize_clip.json"),
             include_str!("../../../tests/references/split_sklearn.json"),
             include_str!("../../../tests/references/regularize.json"),
+            include_str!("../../../tests/references/regularize_random.json"),
             include_str!("../../../tests/references/regularize_keras.json"),
         ] {
             let summary = summary(text).expect("well-formed");

@@ -2,7 +2,7 @@
 //! what the tests beside each item try.
 
 use crate::*;
-use burn::module::{Param, ParamGroup};
+use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Linear, LinearConfig, LstmConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor};
@@ -157,6 +157,42 @@ fn weights_without_elements_are_left_alone() {
         assert_eq!(noise.apply(&layer()).weight.val().dims(), shape);
         let drop = WeightDropConfig::new().init(ParamGroup::all(), &masks()).expect("valid");
         assert_eq!(drop.apply(&layer()).weight.val().dims(), shape);
+    }
+}
+
+#[test]
+fn a_model_that_does_not_train_gets_no_penalty_and_keeps_its_weights() {
+    let plain = LinearConfig::new(3, 2).init(&Device::flex());
+    let frozen = LinearConfig::new(3, 2).init(&Device::flex().autodiff()).no_grad();
+    for layer in [plain, frozen] {
+        let penalties = (
+            SpectralConfig::new(0.1).init(Seed(1)).expect("valid"),
+            OrthogonalConfig::new(0.1).init().expect("valid"),
+            L2Config::new(0.1).init().expect("valid"),
+            ElasticNetConfig::new(0.1).with_scope(PenaltyScope::All).init().expect("valid"),
+        );
+        assert!(penalties.term(&layer).is_none());
+        let weight = read(layer.weight.val());
+        let rules =
+            (MaxNormConfig::new().with_max(0.01).init().expect("valid"), NonNegative::new());
+        assert_eq!(read(rules.project(layer, 0.1).expect("known").weight.val()), weight);
+    }
+}
+
+#[test]
+fn plans_and_shifts_beyond_their_ranges() {
+    let device = Device::flex();
+    let two = || Tensor::<2>::ones([2, 3], &device);
+    for lambda in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
+        let plan = MixPlan { partners: vec![1, 0], lambda: vec![1.0, lambda] };
+        let message = plan.apply(two()).expect_err("no share").to_string();
+        assert!(message.starts_with("`lambda` must be in [0, 1]"), "{message}");
+    }
+    let images = Tensor::<4>::ones([40, 1, 3, 3], &device);
+    for max in [4, usize::MAX] {
+        let far = ImageAugment::new(vec![Step::preserving(ImageOp::Shift { max })], &masks());
+        let moved = far.expect("any length").images(images.clone());
+        assert!(read(moved).contains(&0.0), "{max}");
     }
 }
 

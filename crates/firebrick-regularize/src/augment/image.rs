@@ -135,6 +135,8 @@ impl ImageOp {
         let Size { c, h, w } = size;
         match *self {
             Self::Shift { max } => {
+                // Farther than any side is as far as that.
+                let max = max.min(1 << 31);
                 let mut draw = || generator.below(2 * max as u64 + 1) as i64 - max as i64;
                 Edit::Shift { down: draw(), right: draw() }
             }

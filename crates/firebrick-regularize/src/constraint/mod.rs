@@ -9,6 +9,7 @@ mod group_lasso;
 mod kernel;
 mod max_norm;
 mod non_negative;
+mod pass;
 mod proximal_l1;
 mod unit_norm;
 

@@ -55,7 +55,7 @@ impl MixPlan {
     /// `l x_i + (1 - l) x_j` on any tensor whose axis 0 is the batch: inputs, hidden states or targets.
     ///
     /// # Errors
-    /// When the batch has another size than the plan, a row has no share, or a partner is no row.
+    /// When the batch has another size than the plan, a row has no share or one outside [0, 1], or a partner is no row.
     pub fn apply<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>, RegularizeError> {
         self.check("the tensor to mix", &input.dims())?;
         if input.dims().contains(&0) {
@@ -101,10 +101,13 @@ impl MixPlan {
             let expected = format!("one for each of the {n} partners");
             return refuse("the shares of a plan", expected, &[self.lambda.len()]);
         }
-        match self.partners.iter().find(|&&partner| partner >= n) {
-            Some(&partner) => refuse("a partner in a plan", format!("a row below {n}"), &[partner]),
-            None => Ok(()),
+        if let Some(&partner) = self.partners.iter().find(|&&partner| partner >= n) {
+            return refuse("a partner in a plan", format!("a row below {n}"), &[partner]);
         }
+        for &lambda in &self.lambda {
+            check::range("lambda", lambda, 0.0..=1.0)?;
+        }
+        Ok(())
     }
 }
 

@@ -41,8 +41,9 @@ pub struct JacobianPenaltyConfig {
     /// Random directions a call, at least 1; from the number of inputs on, all axes are taken, exactly.
     #[config(default = 1)]
     pub projections: usize,
-    /// Step of the difference quotient, above 0.
-    #[config(default = 1e-2)]
+    /// Step of the difference quotient, above 0. In single precision a longer one errs by its square, a shorter one by
+    /// the rounding of the function, for inputs and slopes of about 1.
+    #[config(default = 3e-3)]
     pub step: f64,
     /// Whether to go on without smooth activations.
     #[config(default = false)]
@@ -155,8 +156,9 @@ pub struct GradientPenaltyConfig {
     /// What the norm is drawn to.
     #[config(default = "GradientTarget::One")]
     pub target: GradientTarget,
-    /// Step of the difference quotient, above 0.
-    #[config(default = 1e-2)]
+    /// Step of the difference quotient, above 0. In single precision a longer one errs by its square, a shorter one by
+    /// the rounding of the function, for inputs and slopes of about 1.
+    #[config(default = 3e-3)]
     pub step: f64,
     /// Whether to go on without smooth activations.
     #[config(default = false)]
@@ -350,7 +352,7 @@ mod tests {
                     down[k] -= 1e-5;
                     let expected = (penalty(up, target) - penalty(down, target)) / 2e-5;
                     assert!(
-                        (found - expected).abs() < 2e-3 * (1.0 + expected.abs()),
+                        (found - expected).abs() < 5e-4 * (1.0 + expected.abs()),
                         "{found} {expected}"
                     );
                 }
@@ -373,7 +375,7 @@ mod tests {
             let config = JacobianPenaltyConfig::new(1.0, true).with_projections(2);
             let exact = config.init(&MaskSource::new(Seed(1))).expect("smooth");
             let found: f64 = exact.term(x.clone(), forward).expect("valid").into_scalar();
-            assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
+            assert!((found - expected).abs() < 2e-4 * expected, "{found} {expected}");
             // One random direction each: d (g.u)^2 = 2 |g|^2 cos^2, of variance |g|^4 / 2.
             let config = JacobianPenaltyConfig::new(1.0, true);
             let random = config.init(&MaskSource::new(Seed(1))).expect("smooth");

@@ -6,7 +6,7 @@ use crate::RegularizeError;
 use burn::tensor::Tensor;
 
 /// What the differences of a case may be, relative to its largest number: a few roundings of f32; a difference quotient
-/// of step 0.01 errs by its square and by roundings over the step; bilinear weights by the rounding of coordinates.
+/// errs by the square of its step and by roundings over it; bilinear weights by the rounding of coordinates.
 fn relative(name: &str) -> f64 {
     match name {
         "jacobian" | "gradient_penalty" => 5e-4,

@@ -52,14 +52,14 @@ impl RegularizeReplay {
 /// {"name":"inverted","args":{"prob":0.5},"shape":[1000,1000],"input":"ones",
 ///  "statistics":{"kept":[0.5006,5e-4],"mean":[1.0011,1e-3],"variance":[1.0,2e-6]}}
 /// ```
-/// `tests/references/regularize.py` and `regularize_keras.py` write them and list the names; weights are in burn's
-/// layout, and `"layer"` is burn's name of a linear, convolutional or transposed layer. Gradients may be left out. An
-/// L2 case may say `"convention":"full"`, L2, L1 and elastic net `"scope":"all"` (with an input `"bias"`), group lasso
-/// `"groups"` `"inputs"` or an axis, max-norm and unit norm the `"axis"` of units. The output of a mixing case is the
-/// inputs, then the targets. A case of dropout records statistics of one draw on inputs of 1, or standard normal ones,
-/// each with its standard error; ours is another draw, of the seed `"seed"` or 0. What is dropped are words of a table
-/// for `"embedding"`, weights for `"weight_drop"`, weights of 1 that add a row up for `"drop_connect"`, and a new state
-/// after one of 0 for `"zoneout"`.
+/// `tests/references/regularize.py`, `regularize_random.py` and `regularize_keras.py` write them and list the names;
+/// weights are in burn's layout, and `"layer"` is burn's name of a linear, convolutional or transposed layer. Gradients
+/// may be left out. An L2 case may say `"convention":"full"`, L2, L1 and elastic net `"scope":"all"` (with an input
+/// `"bias"`), group lasso `"groups"` `"inputs"` or an axis, max-norm and unit norm the `"axis"` of units. The output of
+/// a mixing case is the inputs, then the targets. A case of dropout records statistics of one draw on inputs of 1, or
+/// standard normal ones, each with its standard error; ours is another draw, of the seed `"seed"` or 0. What is dropped
+/// are words of a table for `"embedding"`, weights for `"weight_drop"`, weights of 1 that add a row up for
+/// `"drop_connect"`, and a new state after one of 0 for `"zoneout"`.
 ///
 /// # Errors
 /// [`RegularizeError::UnknownCase`] for a name that is not known, [`RegularizeError::UnknownArgument`] for an argument
@@ -232,12 +232,19 @@ mod tests {
 
     /// Made by torch, torchvision and timm; see tests/references/regularize.py.
     const TORCH: &str = include_str!("../../../../tests/references/regularize.json");
+    /// Made by the same over random shapes and arguments; see tests/references/regularize_random.py.
+    const RANDOM: &str = include_str!("../../../../tests/references/regularize_random.json");
     /// Made by Keras; see tests/references/regularize_keras.py.
     const KERAS: &str = include_str!("../../../../tests/references/regularize_keras.json");
 
     #[test]
     fn recorded_cases_of_torch_are_reproduced() {
         reproduced(TORCH, 318);
+    }
+
+    #[test]
+    fn recorded_random_cases_are_reproduced() {
+        reproduced(RANDOM, 278);
     }
 
     #[test]
@@ -363,6 +370,25 @@ mod tests {
             let replay = far(case);
             assert!(replay.within(), "{shape}: {replay:?}");
         }
+    }
+
+    #[test]
+    fn the_variance_of_blocks_errs_with_the_share_that_was_kept() {
+        // Drawn by torchvision: near a share of a half the spread within one draw says nothing of that between two.
+        let case = |variance: f64| {
+            json!({"name": "drop_block", "args": {"prob": 0.495021253824234, "block_size": 1}, "seed": 295,
+                "shape": [300, 20, 10, 14], "statistics": {"kept": [0.5052892857, 5.410278e-4],
+                "mean": [1.0, 1.070728e-3], "variance": [variance, 2.241643e-5]}})
+        };
+        assert!(far(case(0.9790643267)).within());
+        assert!(!far(case(0.95)).within());
+        // Where no mean is recorded its error is that of the share.
+        let case = |variance: f64| {
+            json!({"name": "inverted", "args": {"prob": 0.5}, "shape": [100, 100],
+                "statistics": {"kept": [0.5, 5e-3], "variance": [variance, 0.0]}})
+        };
+        assert!(far(case(1.0)).within());
+        assert!(!far(case(0.98)).within());
     }
 
     #[test]

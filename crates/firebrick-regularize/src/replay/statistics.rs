@@ -32,8 +32,11 @@ pub(super) fn replay(
     let n = output.len() as f64;
     let mean = output.iter().sum::<f64>() / n;
     let recorded = case["statistics"].as_object().ok_or_else(|| missing("statistics"))?;
-    let mean_error = recorded.get("mean").map(|pair| list(pair, "mean")).transpose()?;
-    let mean_error = mean_error.and_then(|pair| pair.get(1).copied()).unwrap_or(0.0);
+    let pair = |what: &str| recorded.get(what).map(|pair| list(pair, what)).transpose();
+    let kept = pair("kept")?.filter(|pair| pair.len() == 2 && pair[0] > 0.0);
+    // A kept unit is divided by the share kept, so the mean errs as the share does.
+    let relative = kept.as_ref().map_or(0.0, |pair| pair[1] / pair[0]);
+    let mean_error = pair("mean")?.and_then(|pair| pair.get(1).copied()).unwrap_or(relative);
     let mut worst: Option<RegularizeReplay> = None;
     for (what, pair) in recorded {
         let &[expected, error] = list(pair, what)?.as_slice() else { return Err(missing(what)) };
@@ -43,9 +46,15 @@ pub(super) fn replay(
             "variance" => output.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n,
             _ => return Err(missing(what)),
         };
-        // A variance is taken about the draw's own mean, whose error enters squared.
-        let second = if what == "variance" { (BOUND * mean_error).powi(2) } else { 0.0 };
-        let (output, allowed) = ((found - expected).abs(), BOUND * error + second + 1e-6);
+        let unseen = match (what.as_str(), name) {
+            // Blocks are divided by the share that this draw kept, q: the variance is 1 / q - 1, and its spread within one
+            // draw does not show how q differs between two.
+            ("variance", "drop_block") => BOUND * relative * (1.0 + expected),
+            // It is taken about the draw's own mean, whose error enters squared.
+            ("variance", _) => (BOUND * mean_error).powi(2),
+            _ => 0.0,
+        };
+        let (output, allowed) = ((found - expected).abs(), BOUND * error + unseen + 1e-6);
         let output = if output.is_nan() { f64::INFINITY } else { output };
         let far = |replay: &RegularizeReplay| replay.output / replay.allowed;
         let replay =
