@@ -7,7 +7,9 @@ use burn::tensor::Device;
 use firebrick::optim::SgdConfig;
 use firebrick::prelude::{Fit, FitConfig, Labelled, Learn, Seed, TensorBatches};
 use firebrick::regularize::L2Config;
-use firebrick::stabilize::{ClipGlobalNormConfig, MonitorConfig, NormType, Watch, gradient_norms};
+use firebrick::stabilize::{
+    ClipGlobalNormConfig, MonitorConfig, NormType, Tap, Watch, gradient_norms,
+};
 use firebrick::train::{Batches, DenoiseConfig, Outcome, Pretraining, Reconstruction, pretrain};
 use firebrick_examples::data::Data;
 use firebrick_examples::failure::Failure;
@@ -49,7 +51,7 @@ pub(crate) struct Run {
     pub(crate) accuracy: f64,
     /// Mean loss of the held-out rows.
     pub(crate) held_out_loss: f64,
-    /// Share of hidden units that never fire at the end.
+    /// Share of hidden units that never fire at the end; NaN where the weights broke.
     pub(crate) dead: f64,
     /// The Euclidean norm of all weights at the end.
     pub(crate) weights: f64,
@@ -159,12 +161,14 @@ fn flow(net: &Net, rows: &Rows, clip: Option<f64>) -> Result<Vec<f64>, Failure> 
     Ok(weights.map(|tensor| tensor.norm).collect())
 }
 
-/// The share of hidden units that are 0 for every row; NaN counts as alive.
+/// The share of hidden units that are 0 for every row; NaN of a net that broke.
 fn dead(net: &Net, rows: &Rows) -> f64 {
     let mut watch = Watch::default();
     let loss = net.valid().train().watch(rows.train.data().clone(), &mut watch);
     let (taps, _) = watch.read(&loss.backward());
-    taps.iter().map(|tap| tap.dead).sum::<f64>() / taps.len().max(1) as f64
+    // A unit that gives NaN is not dead, and no better for it.
+    let share = |tap: &Tap| if tap.rms.is_finite() { tap.dead } else { f64::NAN };
+    taps.iter().map(share).sum::<f64>() / taps.len().max(1) as f64
 }
 
 fn length(net: &Net) -> f64 {

@@ -3,6 +3,7 @@
 //! `cargo run --bin deep` needs no argument; `--help` lists them all.
 
 mod digits;
+mod gates;
 mod net;
 mod print;
 mod recurrent;

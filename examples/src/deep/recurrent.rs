@@ -1,11 +1,12 @@
 //! Recurrent nets on the adding problem: the sum of the two numbers of a sequence that are marked.
 
+use crate::gates::Gates;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig, LstmState};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Tensor};
-use firebrick::optim::SgdConfig;
+use firebrick::optim::{AdamConfig, SgdConfig};
 use firebrick::prelude::Seed;
 use firebrick::stabilize::{
     ClipGlobalNormConfig, Distribution, Fan, ForgetBias, Guard, Initialize, Scheme, Select, Watch,
@@ -122,19 +123,20 @@ impl Recurrent {
     ) -> Tensor<1> {
         let [samples, steps, _] = inputs.dims();
         let device = inputs.device();
+        let gates = self.lstm.as_ref().and_then(Gates::of);
+        let one = Tensor::<2>::ones([samples, 1], &device);
         let mut hidden = Tensor::<2>::zeros([samples, self.width], &device);
-        let mut memory = hidden.clone();
+        let mut cell = hidden.clone();
         for step in 0..steps {
-            let input = inputs.clone().slice([0..samples, step..step + 1]);
-            if let Some(cell) = &self.simple {
-                let input = cell.input.forward(input.clone().squeeze_dim::<2>(1));
-                let sum = input + cell.hidden.forward(hidden.clone());
+            let input = inputs.clone().narrow(1, step, 1).squeeze_dim::<2>(1);
+            if let Some(net) = &self.simple {
+                let sum = net.input.forward(input.clone()) + net.hidden.forward(hidden.clone());
                 hidden = see(step, if self.relu { relu(sum) } else { tanh(sum) });
             }
-            if let Some(lstm) = &self.lstm {
-                let (_, state) = lstm.forward(input, Some(LstmState { cell: memory, hidden }));
-                memory = see(step, state.cell);
-                hidden = state.hidden;
+            if let Some(gates) = &gates {
+                let input = Tensor::cat(vec![input, one.clone()], 1);
+                let state = gates.step(input, LstmState { cell, hidden });
+                (cell, hidden) = (see(step, state.cell), state.hidden);
             }
         }
         (self.last.forward(hidden) - sums).square().mean()
@@ -174,14 +176,32 @@ pub(crate) struct RecurrentRun {
     pub(crate) errors: Vec<(usize, f64)>,
 }
 
-impl RecurrentRun {
-    /// The mean loss of the last tenth; infinite where it broke.
-    pub(crate) fn last(&self) -> f64 {
-        let tail = self.losses.len().div_ceil(10);
-        let last = &self.losses[self.losses.len() - tail..];
-        let mean = last.iter().sum::<f64>() / tail as f64;
-        if mean.is_finite() { mean } else { f64::INFINITY }
+/// The losses of a training by Adam, clipped at 1; every step meets sequences that it has never seen.
+pub(crate) fn learn(
+    mut net: Recurrent,
+    (length, steps): (usize, usize),
+    seed: Seed,
+    device: &Device,
+) -> Result<Vec<f64>, Failure> {
+    let mut optimizer = AdamConfig::new().fused().map_err(Failure::run)?;
+    let mut clip = ClipGlobalNormConfig::new(1.0).init()?;
+    let mut losses = Vec::new();
+    for step in 0..steps {
+        let data = sequences(64, length, seed.child(step as u64), device);
+        let loss = net.loss(data, |_, hidden| hidden);
+        losses.push(f64::from(loss.clone().inner().into_scalar::<f32>()));
+        let gradients = GradientsParams::from_grads(loss.backward(), &net);
+        let factor = clip.factor(&net, &gradients);
+        net = optimizer.step_scaled(0.01, net, gradients, factor);
     }
+    Ok(losses)
+}
+
+/// The mean of the last tenth; infinite where one is no number.
+pub(crate) fn last(losses: &[f64]) -> f64 {
+    let tail = losses.len().div_ceil(10);
+    let mean = losses[losses.len() - tail..].iter().sum::<f64>() / tail as f64;
+    if mean.is_finite() { mean } else { f64::INFINITY }
 }
 
 /// Trains by hand, clipped at `bound` where there is one.

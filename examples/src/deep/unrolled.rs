@@ -16,8 +16,8 @@ pub(crate) fn clipped(request: &Request, device: &Device) -> Result<(Effect, Flo
         let net = || Recurrent::relu(32, 1.05, Seed(seed), device);
         let free = recurrent::train(net()?, size, None, Seed(seed), device)?;
         let bound = recurrent::train(net()?, size, Some(1.0), Seed(seed), device)?;
-        without.push(free.last());
-        with.push(bound.last());
+        without.push(recurrent::last(&free.losses));
+        with.push(recurrent::last(&bound.losses));
         if over_training.is_empty() {
             let kept = |bound: &str| format!("{bound}, its last weights that gave a finite loss");
             for (name, after, run) in [
@@ -94,8 +94,67 @@ pub(crate) fn memory(request: &Request, device: &Device) -> Result<(Effect, Flow
         title: "Memory over 200 steps".into(),
         axis: STEP.into(),
         number: OF_THE_LAST.into(),
-        note: "First seed; each step of the sequence is a layer of the unrolled net.".into(),
+        note: "First seed; each step of the sequence is a layer of the unrolled net. A line begins where f32 has a \
+               number for it."
+            .into(),
         lines,
     };
     Ok((effect, flow))
+}
+
+/// What each of the two learns over so many steps; `progress` is told of each training.
+pub(crate) fn learned(
+    request: &Request,
+    device: &Device,
+    mut progress: impl FnMut(&str),
+) -> Result<(Effect, Flow), Failure> {
+    let size = if request.quick { (50, 250) } else { (200, 450) };
+    let chrono = ForgetBias::Chrono { longest: size.0 as f64 };
+    let (mut without, mut with, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    for &seed in &request.seeds {
+        progress(&format!("a tanh net and an LSTM learn, seed {seed}"));
+        let seed = Seed(seed);
+        let tanh = recurrent::learn(Recurrent::tanh(32, seed, device), size, seed, device)?;
+        let lstm = Recurrent::lstm(32, chrono, seed, device)?;
+        let lstm = recurrent::learn(lstm, size, seed, device)?;
+        without.push(recurrent::last(&tanh));
+        with.push(recurrent::last(&lstm));
+        if lines.is_empty() {
+            lines = vec![
+                line_of_means("tanh net", &tanh),
+                line_of_means("LSTM, forget biases for all steps", &lstm),
+                Line {
+                    name: "always answering 1".into(),
+                    points: vec![(1, CONSTANT), (size.1, CONSTANT)],
+                },
+            ];
+        }
+    }
+    let effect = Effect {
+        measure: "an LSTM with forget biases for all steps".into(),
+        subject: format!("recurrent tanh net that learns to add, {} steps", size.0),
+        number: "squared error".into(),
+        share: false,
+        without,
+        with,
+        margin: 0.3,
+    };
+    let flow = Flow {
+        title: format!("Learning to add over {} steps", size.0),
+        axis: "training step".into(),
+        number: "squared error".into(),
+        note: "First seed; means of ten steps, each on 64 new sequences.".into(),
+        lines,
+    };
+    Ok((effect, flow))
+}
+
+/// The variance of the sum of two numbers from 0 to 1: the error of who always answers 1.
+pub(crate) const CONSTANT: f64 = 1.0 / 6.0;
+
+/// The means of ten steps each.
+fn line_of_means(name: &str, losses: &[f64]) -> Line {
+    let means = losses.chunks(10).map(|ten| ten.iter().sum::<f64>() / ten.len() as f64);
+    let points = means.enumerate().map(|(index, mean)| (10 * index + 10, mean)).collect();
+    Line { name: name.into(), points }
 }

@@ -49,17 +49,21 @@ fn head(summary: &Summary) -> String {
         ),
     ]
     .concat();
+    let title = match best.margin > 0.0 {
+        true => format!("{} makes the most of them", escape(&best.name)),
+        false => "nothing is surely better than plain training".to_owned(),
+    };
     format!(
         "<header>\n<p class=\"soft\">UCI optical recognition of handwritten digits</p>\n\
-         <h1>Few labels: {} makes the most of them</h1>\n\
+         <h1>Few labels: {title}</h1>\n\
          <p>{} recipes, each with {} labels of each digit, {} times on test rows that no other fold tests on. Within a \
-         fold all recipes have the same labelled rows, first weights and order, so differences are taken pair by pair. The \
-         recipe above has the smallest error of the first fold, over all numbers of labels; it is judged on the others.</p>\n\
+         fold all recipes have the same labelled rows, first weights and order, so differences are taken pair by pair. Of \
+         those, {} has the smallest error of the first fold, over all numbers of labels; it is judged on the others.</p>\n\
          <div class=\"tiles\">\n{tiles}</div>\n</header>\n",
-        escape(&best.name),
         summary.rows.len(),
         list(&summary.labels),
-        summary.folds
+        summary.folds,
+        escape(&best.name)
     )
 }
 

@@ -1,6 +1,6 @@
 //! Everything that a run came to, in the form of the JSON file.
 
-use crate::recipe::{PLAIN, Recipe};
+use crate::recipe::{Kind, PLAIN, Recipe};
 use crate::run::{FOLDS, Request, Setting};
 use firebrick::select::{CandidateReport, Report, SelectError, Spread, corrected_interval};
 use firebrick_examples::failure::Failure;
@@ -62,7 +62,8 @@ pub(crate) struct Row {
     pub(crate) cells: Vec<Cell>,
 }
 
-/// The recipe with the smallest error of the first fold, averaged over the numbers of labels.
+/// The recipe with the smallest error of the first fold, averaged over the numbers of labels; those with other labelled
+/// rows than plain training are no candidates.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Best {
     pub(crate) name: String,
@@ -205,7 +206,7 @@ fn values(
     candidate.folds.iter().map(|fold| fold.outcome.score().and_then(&of)).collect()
 }
 
-/// Chosen among all on the first fold, judged on the others.
+/// Chosen on the first fold among all that have the labelled rows of plain training, judged on the others.
 fn best(rows: &[Row], ratio: f64) -> Result<Best, Failure> {
     let first = |row: &Row| {
         let error = |cell: &Cell| cell.error.values.first().copied().unwrap_or(f64::NAN);
@@ -213,7 +214,7 @@ fn best(rows: &[Row], ratio: f64) -> Result<Best, Failure> {
     };
     let best = rows
         .iter()
-        .filter(|row| row.name != PLAIN)
+        .filter(|row| row.name != PLAIN && row.kind != Kind::Skewed.name())
         .min_by(|a, b| first(a).total_cmp(&first(b)))
         .ok_or_else(|| Failure::run("there is no recipe but the plain one"))?;
     let gain = best
