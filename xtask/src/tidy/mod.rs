@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules that no compiler knows, over the files of the checkout.
 
+mod coverage;
 mod dependencies;
 mod documents;
 mod licences;
@@ -23,6 +24,7 @@ Checks the rules that no compiler knows, and lists each place that breaks one:
   - no placeholder macro, no debug print, no unsafe code; every manifest takes the workspace's lints
   - licences: in each manifest, the two licence texts, and for each data file its origin and licence beside it
   - a README beside each manifest under crates/, ARCHITECTURE.md at most 150 lines
+  - each test that tests/COVERAGE.md names exists
 ";
 
 /// A place that breaks a rule.
@@ -72,6 +74,8 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
             findings.extend(manifest::check(path, &read(path)?));
         }
     }
+    let named = sources.iter().flat_map(|(path, text)| coverage::tests(path, text)).collect();
+    findings.extend(coverage::check(&read(coverage::PAGE)?, &named));
     for (path, text) in sources {
         let only_tests = path.starts_with("tests/") || tests.contains(path);
         findings.extend(sources::check(path, &text, only_tests));
