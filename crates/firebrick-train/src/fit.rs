@@ -300,11 +300,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// flex, to the last bit, what it would have given without.
     ///
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
-    /// the average, lookahead's slow weights, the best model so far, the state of a plateau, of early stopping and of the
-    /// guards, the positions of mask sources and the history. To resume, set the training up as before, with a new model from the
-    /// same code; only `max_epochs`, `max_steps` and `progress` may differ. What a closure, a penalty or an observer
-    /// remembers is not in it, nor are the masks of burn's own `Dropout`, which come from a generator of the process,
-    /// nor the snapshots of a rollback: what goes back after a resume goes back no further than to it.
+    /// the average, lookahead's slow weights, the best model so far, the state of a plateau, of early stopping and of
+    /// the guards, the positions of mask sources and the history. To resume, set the training up as before, with a new
+    /// model from the same code; only `max_epochs`, `max_steps` and `progress` may differ. What a closure, a penalty or
+    /// an observer remembers is not in it, nor are the masks of burn's own `Dropout`, which come from a generator of
+    /// the process, nor the snapshots of a rollback: what goes back after a resume goes back no further than to it.
     ///
     /// ```
     /// # use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}};

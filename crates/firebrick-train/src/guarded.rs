@@ -15,9 +15,8 @@ type OnStop = Box<dyn Fn(Verdict) + Send>;
 ///
 /// Clones share the guards, as the copies that the Learner makes of a model must. Nothing of it is saved with the
 /// model. A skipped step leaves weights and optimizer as they are; the Learner's rate and the running statistics of
-/// batch norm have moved on by then. A
-/// rollback counts as a skipped step, for the Learner cannot go back, and [`Verdict::Stop`] calls
-/// [`on_stop`](Self::on_stop), from which burn's `Interrupter` ends the run.
+/// batch norm have moved on by then. A rollback counts as a skipped step, for the Learner cannot go back, and
+/// [`Verdict::Stop`] calls [`on_stop`](Self::on_stop), from which burn's `Interrupter` ends the run.
 ///
 /// Where the Learner accumulates the gradients of several batches, or adds up those of several devices, the guards
 /// get the mean of the losses since the last step: one that is broken breaks it, one that spikes raises it.

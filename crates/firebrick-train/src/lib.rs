@@ -29,7 +29,6 @@ mod running;
 mod saved;
 mod settings;
 mod source;
-mod statistics;
 mod step;
 mod stop;
 #[cfg(all(test, feature = "flex"))]

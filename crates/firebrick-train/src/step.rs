@@ -1,7 +1,6 @@
 //! One optimizer step: the gradients of one or several batches, the guards, the step.
 
 use crate::running::Run;
-use crate::statistics::Statistics;
 use crate::{Fit, Learn, Optimize, SourceError, TrainError, Warning};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -9,6 +8,7 @@ use burn::tensor::{Gradients, Tensor, TensorReadError};
 use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, Record, check};
+use firebrick_optim::wrapper::Buffers;
 use firebrick_regularize::{Penalty, Projection};
 use firebrick_stabilize::{Guard, NormType, Verdict, Watch, gradient_norms};
 use std::collections::BTreeMap;
@@ -82,7 +82,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         for (masks, schedule) in &self.settings.drop_schedules {
             schedule.apply(run.step, masks)?;
         }
-        let statistics = run.has_buffers.then(|| Statistics::of(&model));
+        // A forward pass moves running statistics, also that of a step that is not taken.
+        let buffers = run.has_buffers.then(|| Buffers::of(&model));
         let (loss, penalty, gradients) = self.backward(&model, window, Pass::First, run)?;
         if !run.looked_for_gradients {
             run.looked_for_gradients = true;
@@ -127,8 +128,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             if let Some(average) = &mut run.average {
                 average.take(&model, run.step);
             }
-        } else if let Some(statistics) = statistics {
-            model = statistics.restore(model);
+        } else if let Some(buffers) = buffers {
+            model = buffers.put(model);
         }
         Ok((model, Taken { loss, rate, verdict }))
     }
@@ -457,6 +458,51 @@ mod tests {
             weights(&fit.run(model, &data(&device(), 1.0), None).expect("trains").model)
         };
         assert_eq!(run(Some(SamConfig::new().with_rho(5.0))), run(None));
+    }
+
+    /// The usual batches, of which number 2 of each epoch, from 0, is broken, or is not there.
+    struct Spoilt {
+        batches: TensorBatches<2>,
+        broken: bool,
+    }
+
+    impl Batches for Spoilt {
+        type Batch = Labelled<2>;
+
+        fn epoch(&self, epoch: usize) -> impl Iterator<Item = Labelled<2>> {
+            let all = self.batches.epoch(epoch).enumerate();
+            all.filter(|(index, _)| *index != 2 || self.broken).map(|(index, mut batch)| {
+                if index == 2 {
+                    batch.inputs = batch.inputs.mul_scalar(f64::NAN);
+                }
+                batch
+            })
+        }
+
+        fn batches_per_epoch(&self) -> usize {
+            self.batches.batches_per_epoch() - usize::from(!self.broken)
+        }
+
+        fn whole(&self) -> impl Iterator<Item = Labelled<2>> {
+            self.batches.whole()
+        }
+    }
+
+    #[test]
+    fn a_broken_batch_leaves_no_trace_in_running_statistics() {
+        let run = |broken: bool| {
+            let masks = MaskSource::new(Seed(1));
+            masks.set_strength(0.0).expect("no dropout");
+            let train = Spoilt { batches: data(&device(), 1.0), broken };
+            Fit::new(config(3), SgdConfig::new().init())
+                .rate(|_| 0.5)
+                .run(deep(&device(), &masks, 4), &train, None)
+                .expect("runs")
+        };
+        let (broken, without) = (run(true), run(false));
+        assert_eq!((broken.outcome, broken.steps), (Outcome::Finished, without.steps));
+        assert_eq!(broken.history.last(names::SKIPPED), Some(3.0));
+        assert_eq!(weights(&broken.model), weights(&without.model));
     }
 
     /// Batches that do not tell their size.

@@ -81,15 +81,6 @@ impl Asgd {
             _ => 1.0,
         }
     }
-
-    fn step(&self, clock: &Clock, memory: &mut [f64]) -> Step {
-        let mu = Self::weight(clock, memory);
-        let eta = if clock.t > 1 { memory[0] } else { clock.lr };
-        let t = clock.t as f64;
-        let next = clock.lr / (1.0 + self.lambda * clock.lr * t).powf(self.alpha); // (3)
-        memory.copy_from_slice(&[next, 1.0 / (t - self.t0).max(1.0)]); // (4)
-        Step { decay: self.lambda * eta, eta, mu }
-    }
 }
 
 impl Step {
@@ -109,7 +100,12 @@ impl Rule<1> for Asgd {
     }
 
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> Step {
-        self.step(clock, memory)
+        let mu = Self::weight(clock, memory);
+        let eta = if clock.t > 1 { memory[0] } else { clock.lr };
+        let t = clock.t as f64;
+        let next = clock.lr / (1.0 + self.lambda * clock.lr * t).powf(self.alpha); // (3)
+        memory.copy_from_slice(&[next, 1.0 / (t - self.t0).max(1.0)]); // (4)
+        Step { decay: self.lambda * eta, eta, mu }
     }
 
     #[inline(always)]
@@ -130,7 +126,7 @@ impl Rule<0> for Resting {
     const SLOTS: [&'static str; 0] = [];
 
     fn at(&self, clock: &Clock, memory: &mut [f64]) -> Step {
-        self.0.step(clock, memory)
+        self.0.at(clock, memory)
     }
 
     #[inline(always)]

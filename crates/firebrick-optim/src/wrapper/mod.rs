@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod average;
+mod buffers;
 mod centralize;
 mod lookahead;
 mod pairs;
@@ -9,6 +10,7 @@ mod sam;
 
 pub use accumulate::Accumulator;
 pub use average::{Ema, EmaConfig, Swa};
+pub use buffers::Buffers;
 pub use centralize::centralize;
 pub use lookahead::{Lookahead, LookaheadConfig};
 pub use sam::{Sam, SamConfig, SamForm, SamSnapshot};

@@ -17,6 +17,7 @@
 //! has no scale to be invariant to. Implementations that scale every parameter by its size leave an offset at 0 where
 //! it is.
 
+use super::buffers::Buffers;
 use super::pairs::{Store, replace};
 use crate::tie::tie;
 use burn::config::Config;
@@ -114,59 +115,6 @@ pub struct SamSnapshot {
     weights: Store,
     buffers: Buffers,
     grads: GradientsParams,
-}
-
-/// The values of a model that do not train: its running statistics, for one.
-struct Buffers(GradientsParams);
-
-impl std::fmt::Debug for Buffers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Buffers({} tensors)", self.0.len())
-    }
-}
-
-/// Brings running statistics up to date: burn keeps the last pass's apart until they are needed.
-fn settle<M: Module>(model: &M) {
-    drop(model.valid());
-}
-
-impl Buffers {
-    fn of<M: Module>(model: &M) -> Self {
-        struct Take(GradientsParams);
-        impl ModuleVisitor for Take {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if !param.is_require_grad() {
-                    self.0.register::<D>(param.id, param.base().inner());
-                }
-            }
-        }
-        settle(model);
-        let mut take = Take(GradientsParams::new());
-        model.visit(&mut take);
-        Self(take.0)
-    }
-
-    /// `model` with these values.
-    fn put<M: Module>(self, model: M) -> M {
-        struct Put(GradientsParams);
-        impl ModuleMapper for Put {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                if param.is_require_grad() {
-                    return param;
-                }
-                match self.0.get::<D>(param.id) {
-                    Some(value) => replace(param, value),
-                    None => param,
-                }
-            }
-        }
-        if self.0.is_empty() {
-            return model;
-        }
-        // Else the second pass's, which burn holds back, would overwrite them later.
-        settle(&model);
-        model.map(&mut Put(self.0))
-    }
 }
 
 /// A sum over all parameters, kept on the device.
@@ -411,7 +359,7 @@ mod tests {
             GradientsParams::from_grads(loss.backward(), model)
         };
         let statistics = |model: &BatchNorm| {
-            settle(model);
+            crate::wrapper::buffers::settle(model);
             let both = [model.running_mean.value(), model.running_var.value()];
             both.map(|tensor| tensor.into_data().try_into_vec::<f32>().expect("f32"))
         };
