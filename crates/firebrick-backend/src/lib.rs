@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 mod capability;
+pub mod checkpointing;
 mod error;
 pub mod host;
 mod open;
@@ -10,9 +11,11 @@ mod parameter;
 mod placeholder;
 mod spec;
 pub mod testing;
+mod widen;
 
 pub use capability::{Capability, capabilities, capability_table};
 pub use error::BackendError;
 pub use parameter::{ParameterInfo, PathStack, Role, parameters, trainable_elements};
 pub use placeholder::Placeholders;
 pub use spec::{Backend, DeviceSpec, ENVIRONMENT_VARIABLE, TOKEN_VARIABLE};
+pub use widen::widened;
