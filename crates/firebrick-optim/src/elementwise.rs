@@ -22,7 +22,8 @@ use std::sync::Arc;
 ///
 /// burn's `Optimizer` does not tell a rule which parameter it steps, so there weight decay goes by rank: it
 /// applies to two axes and more. [`FusedOptimizer`](crate::FusedOptimizer) and [`init_for`](Self::init_for)
-/// know the layers and leave embeddings alone too.
+/// know the layers and leave embeddings alone too. Nor does it have errors: a state of another rule, or of another
+/// shape, is dropped at the next step, and the log says so. [`FusedOptimizer`](crate::FusedOptimizer) refuses to load it.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -191,6 +192,11 @@ impl Elementwise {
         &self.rule
     }
 
+    /// The weight decay that a parameter of `shape` has, where it decays.
+    pub(crate) fn strength(&self, shape: &[usize]) -> f64 {
+        self.rule.weight_decay(shape).unwrap_or_else(|| self.decay.strength())
+    }
+
     pub(crate) fn fuses(&self) -> bool {
         self.fuse
     }
@@ -316,9 +322,10 @@ impl Optimizer for Elementwise {
         if !fits(self.name(), tensor.dims(), &grad) {
             return (tensor, state);
         }
+        let state = state.filter(|state| state.fits(self, &tensor));
         let mut state = match state {
-            Some(state) if state.fits(self, &tensor) => state,
-            _ => RuleState::new(self, lr, &tensor),
+            Some(state) => state.beside(&tensor),
+            None => RuleState::new(self, lr, &tensor),
         };
         state.time += 1;
         let clock = Clock { lr, t: state.time, decays: self.decay_on.by_rank(D) };
@@ -328,5 +335,37 @@ impl Optimizer for Elementwise {
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         state.moved_to(device)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::testing::logged;
+    use crate::{AdamConfig, YogiConfig};
+    use firebrick_backend::testing::devices;
+
+    #[test]
+    fn a_state_of_another_rule_is_dropped_and_the_log_says_so() {
+        for device in devices() {
+            let ones = || Tensor::<2>::ones([2, 2], &device);
+            let adam = AdamConfig::new().build().expect("valid");
+            let yogi = YogiConfig::new().build().expect("valid");
+            let (_, of_adam) = adam.step(0.1, ones(), ones(), None);
+            logged();
+            let (fresh, of_yogi) = yogi.step(0.1, ones(), ones(), None);
+            let (_, again) = yogi.step(0.1, ones(), ones(), of_yogi);
+            assert_eq!(logged(), [] as [&str; 0]);
+            assert_eq!(again.map(|state| state.steps()), Some(2));
+            let (seen, state) = yogi.step(0.1, ones(), ones(), of_adam);
+            assert_eq!(
+                logged(),
+                [
+                    "yogi: shape [2, 2], but a state of another rule, or of shape [2, 2]: it starts anew"
+                ]
+            );
+            assert_eq!(state.map(|state| state.steps()), Some(1));
+            seen.into_data().assert_eq(&fresh.into_data(), true);
+        }
     }
 }

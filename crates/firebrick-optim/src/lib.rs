@@ -4,6 +4,7 @@
 
 #[cfg(all(test, feature = "flex"))]
 mod allocation_tests;
+mod apart;
 mod decay;
 mod elementwise;
 mod error;
@@ -31,6 +32,7 @@ mod tensor_rule;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
 mod tie;
+mod trains;
 mod value;
 mod walk;
 pub mod wrapper;

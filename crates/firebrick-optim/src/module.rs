@@ -1,5 +1,6 @@
 //! The module-level optimizer: all parameters of a module in one parallel pass.
 
+use crate::apart::apart;
 use crate::elementwise::Elementwise;
 use crate::error::OptimError;
 use crate::flow::Flow;
@@ -7,6 +8,7 @@ use crate::gather::{At, Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
 use crate::recurrence::DynRule;
 use crate::tie::tie;
+use crate::trains::trained;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
@@ -153,14 +155,16 @@ impl FusedOptimizer {
         Ok(self)
     }
 
-    /// Which parameter of `module` is stepped how.
+    /// Which parameter of `module` is stepped how: a row for each that trains, at the first place where it lies.
     #[must_use]
     pub fn table<M: Module>(&self, module: &M) -> GroupTable {
-        let rows =
-            parameters(module).into_iter().filter(|parameter| parameter.role != Role::Buffer);
+        // Each of these once, however often it is met.
+        let mut left = trained(module);
+        let rows = parameters(module).into_iter().filter(|parameter| left.remove(&parameter.id));
         let row = |parameter: firebrick_backend::ParameterInfo| {
             let group = &self.groups[self.group_of(&parameter.id, &parameter.path)];
             let decays = group.optimizer.decay_on().applies(parameter.role);
+            let strength = group.optimizer.strength(&parameter.shape);
             GroupRow {
                 path: parameter.path,
                 role: parameter.role,
@@ -168,7 +172,7 @@ impl FusedOptimizer {
                 group: group.name.clone(),
                 rule: group.optimizer.name().into(),
                 lr_factor: group.lr_factor,
-                weight_decay: if decays { group.optimizer.decay().strength() } else { 0.0 },
+                weight_decay: if decays { strength } else { 0.0 },
             }
         };
         GroupTable { rows: rows.map(row).collect() }
@@ -261,13 +265,23 @@ impl FusedOptimizer {
         self.entries.iter().find(|entry| entry.path == path).map(|entry| entry.state.time)
     }
 
+    /// The rules of its groups with their numbers, and the factors of their rates, in words: what a saved state does not
+    /// hold. The rate of a step comes with it and is not among them.
+    #[must_use]
+    pub fn rules(&self) -> String {
+        let rules =
+            self.groups.iter().map(|group| (&group.name, &group.optimizer, group.lr_factor));
+        format!("{:?}", rules.collect::<Vec<_>>())
+    }
+
     /// The model to evaluate: the same as `module`, but for rules that train one point and evaluate another
     /// (Schedule-Free, ASGD), whose parameters are at the averaged point. `module` goes on training.
     ///
-    /// Running statistics of batch normalization are those of the trained point; recompute them.
+    /// It has running statistics of its own. They are those of the trained point: where it is another one, measure them
+    /// anew with `firebrick_stabilize::recalibrate`.
     #[must_use]
     pub fn evaluation<M: Module>(&self, module: &M) -> M {
-        module.clone().map(&mut Evaluate(self))
+        apart(module).map(&mut Evaluate(self))
     }
 
     fn group_of(&self, id: &ParamId, path: &str) -> usize {
@@ -504,6 +518,56 @@ mod tests {
         let b = sgd().step(0.025, b, right);
         for (a, b) in testing::values(&a).into_iter().zip(testing::values(&b)) {
             assert!((a - b).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn the_table_has_one_row_for_each_parameter_that_trains() {
+        use burn::nn::{BatchNormConfig, LinearConfig};
+        let paths = |table: GroupTable| -> Vec<String> {
+            table.rows.into_iter().map(|row| row.path).collect()
+        };
+        let adam = AdamConfig::new().fused().expect("valid");
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let layer = LinearConfig::new(2, 2).with_bias(false).init(&device);
+            let norm = BatchNormConfig::new(2).init(&device);
+            let model = (layer.clone(), norm, layer);
+            let all = ["0.weight", "1.gamma", "1.beta"];
+            assert_eq!(paths(adam.table(&model)), all);
+            assert_eq!(paths(adam.table(&model.valid())), all);
+            let group = ParamGroup::from_path("1.beta");
+            let model = model.freeze_group(group);
+            assert_eq!(paths(adam.table(&model)), all[..2]);
+        }
+    }
+
+    #[test]
+    fn the_table_shows_the_decay_of_vectors_that_have_their_own() {
+        let config = crate::MarsConfig::new().with_vector_weight_decay(Some(0.1));
+        for (corrected, vectors) in [(false, 0.1), (true, 0.02)] {
+            let config = config.clone().with_weight_decay(0.02).with_correct_vectors(corrected);
+            let rule = config.build().expect("valid").with_decay_on(DecayOn::All);
+            let table = rule.fused().table(&testing::net(&Device::flex().autodiff()));
+            assert_eq!(table.rows.len(), 5);
+            for row in table.rows {
+                let expected = if row.shape.len() < 2 { vectors } else { 0.02 };
+                assert_eq!(row.weight_decay, expected, "{}", row.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_of_the_evaluated_model_leaves_the_statistics_of_training() {
+        for device in firebrick_backend::testing::devices() {
+            let device = device.autodiff();
+            let model = burn::nn::BatchNormConfig::new(1).init(&device);
+            let optimizer = AdamConfig::new().fused().expect("valid");
+            let evaluated = optimizer.evaluation(&model);
+            drop(evaluated.forward(Tensor::<2>::full([2, 1], 3.0, &device)));
+            let mean =
+                |norm: &burn::nn::BatchNorm| norm.running_mean.value_sync().into_scalar::<f32>();
+            assert_eq!(mean(&model), 0.0);
+            assert!((mean(&evaluated) - 0.3).abs() < 1e-6);
         }
     }
 }

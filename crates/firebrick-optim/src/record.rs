@@ -33,14 +33,15 @@ impl FusedOptimizer {
         self.writer().write_to_file(path).map_err(unreadable)
     }
 
-    /// Takes over a saved state for the parameters of `module`.
+    /// Takes over a saved state for the parameters of `module`; one that is not in the record starts anew.
     ///
     /// A parameter is found by its number, which burn's own module records keep; else by its path, so that a
-    /// model read from SafeTensors or built anew finds its state too. Bits are kept exactly.
+    /// model read from SafeTensors or built anew finds its state too. Bits are kept exactly, unless the parameter has
+    /// another float type now: its next step takes the state over into that.
     ///
     /// # Errors
     /// When the bytes are no record, a parameter of the record is not in the module or has another shape there,
-    /// or its state was saved by another rule. Nothing is changed then.
+    /// or its state was saved by another rule. `self` is gone then; a clone of it is as it was.
     pub fn from_bytes<M: Module>(self, bytes: Bytes, module: &M) -> Result<Self, OptimError> {
         self.take_over(Reader::from_bytes(bytes).map_err(unreadable)?, module)
     }
@@ -108,6 +109,9 @@ impl FusedOptimizer {
                 return Err(OptimError::NoSuchParameter { path });
             };
             loaded.push((at, self.state(at, id, &scalars, &mut tensors)?));
+        }
+        for entry in &mut self.entries {
+            entry.state = State::default();
         }
         for (at, state) in loaded {
             self.entries[at].state = state;
@@ -281,5 +285,31 @@ mod tests {
         assert_eq!(read.steps_of("norm.gamma"), Some(1));
         assert!(rule().fused().load(folder.join("missing"), &model).is_err());
         std::fs::remove_dir_all(folder).expect("removes");
+    }
+
+    #[test]
+    fn what_a_record_does_not_hold_starts_anew() {
+        let model = testing::net(&Device::flex().autodiff());
+        let mut trained = rule().fused();
+        let grads = testing::grads(&model, 0);
+        let model = trained.step(0.01, model, grads);
+        let of_nothing = rule().fused().into_bytes().expect("bytes");
+        let mut one = rule().fused();
+        let id = model.linear.bias.as_ref().expect("there").id;
+        let mut grads = burn::optim::GradientsParams::new();
+        grads.register(id, Tensor::<1>::ones([2], &Device::flex()));
+        let _ = one.step(0.01, model.clone(), grads);
+        let of_one = one.into_bytes().expect("bytes");
+        for (bytes, of_bias) in [(of_nothing, 0), (of_one, 1)] {
+            let loaded = trained.clone().from_bytes(bytes.clone(), &model).expect("loads");
+            assert_eq!(loaded.steps_of("linear.bias"), Some(of_bias));
+            assert_eq!(loaded.steps_of("linear.weight"), Some(0));
+            let fresh = rule().fused().from_bytes(bytes, &model).expect("loads");
+            let [a, b] = [loaded, fresh].map(|mut optimizer| {
+                let grads = testing::grads(&model, 1);
+                testing::values(&optimizer.step(0.01, model.clone(), grads))
+            });
+            assert_eq!(a, b);
+        }
     }
 }

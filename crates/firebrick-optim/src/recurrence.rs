@@ -56,7 +56,8 @@ pub trait Rule<const N: usize>: Clone + fmt::Debug + Send + Sync + 'static {
     /// What one step needs besides the values, computed once per parameter and step in f64.
     type Step: Copy + Send + Sync;
 
-    /// Name of the rule and of what shapes its state; a saved state is refused under another name.
+    /// Name of the rule and of what shapes its state; a saved state of another name is refused at loading by
+    /// [`FusedOptimizer`](crate::FusedOptimizer), and dropped at the next step, with a line in the log, by burn's.
     const NAME: &'static str;
 
     /// The names of the state's numbers, as the paper or PyTorch spells them.
@@ -110,6 +111,10 @@ pub(crate) trait DynRule: fmt::Debug + Send + Sync {
     /// Whether each element is stepped by itself.
     fn is_elementwise(&self) -> bool {
         false
+    }
+    /// The strength of weight decay for a parameter of `shape`, where the rule has one for each kind.
+    fn weight_decay(&self, _shape: &[usize]) -> Option<f64> {
+        None
     }
     /// What it shares among the parameters of a group.
     fn shared(&self) -> Option<&dyn Shared> {

@@ -54,6 +54,12 @@ pub trait ReducingRule<const N: usize, const S: usize>: fmt::Debug + Send + Sync
     /// The names of the state's numbers, which all start from 0.
     const SLOTS: [&'static str; N];
 
+    /// The strength of weight decay for a parameter of `shape`, of a rule that has one for each kind in its own formula.
+    fn weight_decay(&self, shape: &[usize]) -> Option<f64> {
+        let _ = shape;
+        None
+    }
+
     /// The constants of this step for a parameter of `shape`.
     fn at(&self, clock: &Clock, shape: &[usize]) -> Self::Step;
 
@@ -142,6 +148,9 @@ impl<R: ReducingRule<N, S>, const N: usize, const S: usize> DynRule for Reduced<
     }
     fn has_pass(&self) -> bool {
         true
+    }
+    fn weight_decay(&self, shape: &[usize]) -> Option<f64> {
+        self.0.weight_decay(shape)
     }
     fn run(&self, clock: &Clock, _: &mut [f64], around: &Around, pass: Pass<'_>) {
         let first = First::<R, N, S> { step: self.0.at(clock, pass.shape), around: *around };

@@ -103,14 +103,20 @@ fn overlay<C: Serialize + DeserializeOwned>(
         Value::Null => Map::new(),
         other => return Err(bad(format!("an object is wanted, not {other}"))),
     };
+    let read =
+        |fields: &Map<String, Value>| serde_json::from_value::<C>(Value::Object(fields.clone()));
+    let mut config = read(&whole).map_err(|error| bad(error.to_string()))?;
     for (field, value) in given {
         if !whole.contains_key(&field) {
             let known = whole.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(bad(format!("there is no field `{field}`; there are {known}")));
         }
-        whole.insert(field, value);
+        // One at a time, so that a bad one is named.
+        whole.insert(field.clone(), value.clone());
+        config =
+            read(&whole).map_err(|error| bad(format!("`{field}` cannot be {value}: {error}")))?;
     }
-    serde_json::from_value(Value::Object(whole)).map_err(|error| bad(error.to_string()))
+    Ok(config)
 }
 
 /// The catalog page, in Markdown.

@@ -78,7 +78,8 @@ impl OptimizerCase {
             // A vector takes AdamW's steps, which PyTorch does not run in bf16.
             return 0.0;
         }
-        let (out, inputs) = (*out as f64, inputs.iter().product::<usize>() as f64);
+        let inputs: f64 = inputs.iter().map(|&size| size as f64).product();
+        let out = *out as f64;
         match self.hyper.get("adjust_lr_fn").and_then(Value::as_str) {
             Some("match_rms_adamw") => 0.2 * out.max(inputs).sqrt(),
             Some("spectral_unclamped") => (out / inputs).sqrt(),
@@ -95,7 +96,8 @@ impl OptimizerCase {
 /// and the nearer counts; so for PyTorch's Adafactor, whose epsilon depends on the type of the tensor that was stepped.
 ///
 /// # Errors
-/// When the optimizer or a hyper-parameter is not known, or lengths and shapes of the case disagree.
+/// When the optimizer or a hyper-parameter is not known, lengths and shapes of the case disagree, or it has nothing to
+/// compare.
 pub fn replay(case: &OptimizerCase, device: &Device) -> Result<f64, OptimError> {
     replay_with(case, device, true)
 }
@@ -115,7 +117,8 @@ pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result
     let lr = case.rate().ok_or_else(|| case.bad("there is no `lr`"))?;
     let init = case.numbers("init", &case.init)?;
     let shape = case.shape.clone().unwrap_or_else(|| vec![init.len()]);
-    if shape.iter().product::<usize>() != init.len() {
+    let size = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis));
+    if size != Some(init.len()) {
         return Err(
             case.bad(format!("`init` has {} numbers, the shape {shape:?} others", init.len()))
         );
@@ -140,6 +143,9 @@ pub fn replay_with(case: &OptimizerCase, device: &Device, fused: bool) -> Result
         rows.iter().enumerate().map(read).collect()
     };
     let (grads, params) = (rows("grads", &case.grads)?, rows("params", &case.params)?);
+    if params.is_empty() {
+        return Err(case.bad("`params` holds no step to compare"));
+    }
     let run = match shape.len() {
         0 | 1 => walk::<1>,
         2 => walk::<2>,
@@ -316,5 +322,21 @@ mod tests {
             json!({"name": "sgd", "lr": 0.1, "init": [1.0], "grads": [[null]], "params": [[null]]}),
         );
         assert_eq!(replay(&both, &Device::flex()), Ok(0.0));
+    }
+
+    #[test]
+    fn a_case_that_compares_nothing_or_is_too_large_is_refused() {
+        let wrong = |value: Value| replay(&case(value), &Device::flex()).expect_err("refused");
+        let of = |init: Value, rows: Value| json!({"name": "sgd", "lr": 0.1, "init": init, "grads": rows, "params": rows});
+        let message = wrong(of(json!([1.0]), json!([]))).to_string();
+        assert!(message.ends_with("`params` holds no step to compare"), "{message}");
+        let empty = case(of(json!([]), json!([[], []])));
+        assert_eq!(replay(&empty, &Device::flex()), Ok(0.0), "an empty tensor has its steps");
+        let huge = json!({"name": "sgd", "lr": 0.1, "shape": [u32::MAX, u32::MAX, u32::MAX],
+            "init": [1.0], "grads": [[1.0]], "params": [[0.9]]});
+        assert!(wrong(huge.clone()).to_string().contains("`init` has 1 numbers, the shape"));
+        let mut muon = huge;
+        muon["name"] = json!("muon");
+        assert!(case(muon).tolerance() > 0.0);
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::module::{Entry, FusedOptimizer, Slots};
 use crate::recurrence::Clock;
-use crate::state::{compute_dtype, reshaped};
+use crate::state::{compute_dtype, placed, reshaped};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, FloatDType, Shape, Tensor};
+use burn::tensor::{DType, Device, Shape, Tensor};
+use firebrick_backend::host::HostTensor;
 use std::fmt;
 
 /// What a [`TensorRule`](crate::TensorRule) shares among the parameters of a group.
@@ -92,21 +93,23 @@ impl FusedOptimizer {
 }
 
 impl Entry {
-    /// The slots as flat tensors on `device`; none before the first step.
-    fn lines(&self, device: &Device) -> Option<Vec<Tensor<1>>> {
+    /// The slots as flat tensors on `device`, of a type; none before the first step.
+    fn lines(&self, device: &Device, dtype: DType) -> Option<Vec<Tensor<1>>> {
         match &self.state.slots {
             Slots::New => None,
             Slots::Saved(data) => {
                 let line = |data: &burn::tensor::TensorData| {
-                    let (n, dtype) = (data.num_elements(), data.dtype());
+                    let n = data.num_elements();
                     Tensor::from_data(reshaped(data.clone(), [n]), (device, dtype))
                 };
                 Some(data.iter().map(line).collect())
             }
-            Slots::Host(slots) => Some(slots.iter().map(|slot| slot.clone().give()).collect()),
+            Slots::Host(slots) => {
+                let line = |slot: &HostTensor| placed(slot.clone().give(), device, dtype);
+                Some(slots.iter().map(line).collect())
+            }
             Slots::Line(slots) => {
-                let moved = |slot: &Tensor<1>| slot.clone().to_device(device);
-                Some(slots.iter().map(moved).collect())
+                Some(slots.iter().map(|slot| placed(slot.clone(), device, dtype)).collect())
             }
         }
     }
@@ -143,9 +146,7 @@ impl ModuleVisitor for Collect<'_> {
         if n == 0 {
             return;
         }
-        let float =
-            |dtype: DType| if dtype == DType::F64 { FloatDType::F64 } else { FloatDType::F32 };
-        let dtype = float(compute_dtype(tensor.dtype()));
+        let dtype = compute_dtype(tensor.dtype());
         let line = |tensor: Tensor<D>| tensor.cast(dtype).reshape::<1, _>(Shape::from([n]));
         let group = &self.optimizer.groups[self.group];
         let lr = self.lr.lr_from_param(entry.id, Some(&entry.path)) * group.lr_factor;
@@ -153,7 +154,7 @@ impl ModuleVisitor for Collect<'_> {
         clock.decays = entry.decays;
         let around = group.optimizer.around(&clock, self.scale);
         let (param, grad) = around.scaled(line(tensor.to_device(&device)), line(grad));
-        let state = entry.lines(&device);
+        let state = entry.lines(&device, dtype);
         let state = state.as_deref();
         self.parts.push(self.shared.sums(&clock, self.memory, &param, &grad, state));
     }

@@ -3,7 +3,7 @@
 use crate::elementwise::Elementwise;
 use crate::module::{Slots, State};
 use crate::recurrence::Clock;
-use crate::state::{RuleState, compute_dtype, fingerprint, reshaped};
+use crate::state::{RuleState, compute_dtype, fingerprint, placed, reshaped};
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::host::{HostTensor, is_host};
 
@@ -37,7 +37,7 @@ impl Slots {
         if let Self::Host(slots) = self { std::mem::take(slots) } else { Vec::new() }
     }
 
-    /// Brings the slots onto the device of `like` as flat tensors.
+    /// Brings the slots onto the device of `like` as flat tensors of the type in which it is stepped.
     fn settle<const D: usize>(&mut self, optimizer: &Elementwise, lr: f64, like: &Tensor<D>) {
         let device = like.device();
         let dtype = compute_dtype(like.dtype());
@@ -49,7 +49,6 @@ impl Slots {
             }
             Self::Saved(data) => {
                 let flat = |data: TensorData| {
-                    let dtype = data.dtype();
                     let n = data.num_elements();
                     Tensor::from_data(reshaped(data, [n]), (&device, dtype))
                 };
@@ -58,9 +57,8 @@ impl Slots {
             Self::Host(slots) => slots.into_iter().map(HostTensor::give::<1>).collect(),
             Self::Line(slots) => slots,
         };
-        let moved =
-            |slot: Tensor<1>| if slot.device() == device { slot } else { slot.to_device(&device) };
-        *self = Self::Line(lines.into_iter().map(moved).collect());
+        let lines = lines.into_iter().map(|slot| placed(slot, &device, dtype));
+        *self = Self::Line(lines.collect());
     }
 }
 
@@ -75,11 +73,11 @@ impl State {
         grad: Tensor<D>,
     ) -> Tensor<D> {
         let shape = tensor.shape();
-        let n = shape.num_elements();
-        if n == 0 {
+        self.slots.settle(optimizer, clock.lr, &tensor);
+        if shape.num_elements() == 0 {
+            // Its state is as empty, and saved with the others.
             return tensor;
         }
-        self.slots.settle(optimizer, clock.lr, &tensor);
         let Slots::Line(slots) = std::mem::take(&mut self.slots) else { return tensor };
         let mut state = RuleState::<D> {
             time: self.time,

@@ -31,6 +31,18 @@ pub(crate) fn compute_dtype(dtype: DType) -> DType {
     if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
+/// On a device, in a type; what is so already stays as it is.
+pub(crate) fn placed<const D: usize>(
+    tensor: Tensor<D>,
+    device: &Device,
+    dtype: DType,
+) -> Tensor<D> {
+    // The narrower type travels: not every device has f64.
+    let tensor = if dtype == DType::F64 { tensor } else { tensor.cast(dtype) };
+    let tensor = if tensor.device() == *device { tensor } else { tensor.to_device(device) };
+    tensor.cast(dtype)
+}
+
 /// Whether a gradient belongs to a parameter of this shape; a step has no error to give, so that the log has it.
 pub(crate) fn fits<const D: usize>(name: &str, shape: [usize; D], grad: &Tensor<D>) -> bool {
     let fits = grad.dims() == shape;
@@ -72,21 +84,38 @@ impl<const D: usize> RuleState<D> {
         &self.slots
     }
 
-    /// Whether this is the state of `optimizer` for a tensor like `tensor`.
+    /// Whether this is the state of `optimizer` for a tensor like `tensor`; a step has no error to give, so that the
+    /// log has it.
     pub(crate) fn fits(&self, optimizer: &Elementwise, tensor: &Tensor<D>) -> bool {
         let rule = optimizer.rule();
+        let (name, shape) = (rule.name(), tensor.shape().to_vec());
         let lengths: Vec<usize> = self.slots.iter().map(|slot| slot.dims()[0]).collect();
-        self.rule == fingerprint(rule.name())
+        let fits = self.rule == fingerprint(name)
             && self.memory.len() == rule.memory().len()
-            && self.shape == tensor.shape().to_vec()
-            && rule.fits(&self.shape, &lengths)
+            && self.shape == shape
+            && rule.fits(&shape, &lengths);
+        if !fits {
+            let saved = &self.shape;
+            log::error!(
+                "{name}: shape {shape:?}, but a state of another rule, or of shape {saved:?}: it starts anew"
+            );
+        }
+        fits
+    }
+
+    /// The same on the device of `tensor`, in the type in which it is stepped.
+    pub(crate) fn beside(self, tensor: &Tensor<D>) -> Self {
+        let (device, dtype) = (tensor.device(), compute_dtype(tensor.dtype()));
+        let slots = self.slots.into_iter().map(|slot| placed(slot, &device, dtype));
+        Self { slots: slots.collect(), ..self }
     }
 
     pub(crate) fn moved_to(self, device: &Device) -> Self {
-        let slots = self.slots.into_iter();
-        let moved =
-            |slot: Tensor<1>| if slot.device() == *device { slot } else { slot.to_device(device) };
-        Self { slots: slots.map(moved).collect(), ..self }
+        let moved = |slot: Tensor<1>| {
+            let dtype = slot.dtype();
+            placed(slot, device, dtype)
+        };
+        Self { slots: self.slots.into_iter().map(moved).collect(), ..self }
     }
 }
 

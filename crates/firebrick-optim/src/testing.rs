@@ -8,6 +8,7 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebrick_backend::PathStack;
 use firebrick_core::ConfigError;
+use std::cell::RefCell;
 
 /// The gradients of the golden trajectories, from (1, -0.5).
 pub(crate) const GRADS: [[f64; 2]; 8] = [
@@ -130,6 +131,40 @@ impl ModuleMapper for Fill {
             if old.is_autodiff() { new.set_require_grad(trains) } else { new }
         })
     }
+}
+
+/// Casts a module.
+pub(crate) struct Cast(pub(crate) DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trains = param.is_require_grad();
+        param.map(|old| {
+            let new = old.clone().inner().cast(self.0);
+            if old.is_autodiff() { Tensor::from_inner(new).set_require_grad(trains) } else { new }
+        })
+    }
+}
+
+/// The errors that this thread has logged since the last call.
+pub(crate) fn logged() -> Vec<String> {
+    thread_local! {
+        static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+    struct Lines;
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+        fn flush(&self) {}
+    }
+    // Another test may have set it.
+    let _ = log::set_logger(&Lines);
+    log::set_max_level(log::LevelFilter::Error);
+    LINES.take()
 }
 
 fn draw(seed: u64, shape: &[usize]) -> TensorData {

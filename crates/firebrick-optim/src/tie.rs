@@ -1,5 +1,6 @@
 //! Parameters that lie in several places of a module.
 
+use crate::trains::trains;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use std::any::Any;
@@ -38,7 +39,7 @@ pub fn tie<M: Module>(module: M) -> M {
     struct Count(HashMap<ParamId, usize>);
     impl ModuleVisitor for Count {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if param.is_require_grad() {
+            if trains(param) {
                 *self.0.entry(param.id).or_default() += 1;
             }
         }
@@ -164,5 +165,23 @@ mod tests {
             }
         };
         agree(DType::F32, sam(), sam());
+    }
+
+    #[test]
+    fn clones_off_autodiff_stay_alike() {
+        use burn::module::Module;
+        let adam = AdamConfig::new().build().expect("valid").with_fused_pass(false);
+        let layer = layer(DType::F32).valid();
+        let mut model = vec![layer.clone(), layer];
+        let mut fused = adam.fused();
+        for k in 0..2 {
+            let grads = testing::grads(&model, k);
+            model = fused.step(0.1, model, grads);
+            assert_eq!(testing::values(&model[0]), testing::values(&model[1]));
+        }
+        let mut lookahead = LookaheadConfig::new().with_every(1).init(&model).expect("valid");
+        let moved = model.map(&mut testing::Fill(DType::F32, 40));
+        let moved = lookahead.after_step(moved);
+        assert_eq!(testing::values(&moved[0]), testing::values(&moved[1]));
     }
 }

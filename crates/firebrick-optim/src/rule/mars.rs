@@ -94,6 +94,13 @@ struct Mars {
     corrects: bool,
 }
 
+impl Mars {
+    /// Whether a parameter of `shape` takes AdamW's steps.
+    fn is_plain(&self, shape: &[usize]) -> bool {
+        shape.len() < 2 && !self.corrects
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Step {
     moments: moments::Step,
@@ -119,9 +126,13 @@ impl ReducingRule<3, 1> for Mars {
     const NAME: &'static str = "mars";
     const SLOTS: [&'static str; 3] = ["exp_avg", "exp_avg_sq", "previous_grad"];
 
+    fn weight_decay(&self, shape: &[usize]) -> Option<f64> {
+        Some(self.decays[usize::from(self.is_plain(shape))])
+    }
+
     fn at(&self, clock: &Clock, shape: &[usize]) -> Step {
         let b1 = self.moments.beta_1;
-        let plain = shape.len() < 2 && !self.corrects;
+        let plain = self.is_plain(shape);
         let (moments, factor, decay) = if plain {
             (&self.vector, self.factor, self.decays[1])
         } else {

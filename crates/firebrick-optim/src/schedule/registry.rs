@@ -340,10 +340,16 @@ pub(super) fn child(
         expected: expected.into(),
         value: value.to_string(),
     };
-    let name = value.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| bad("a list of {\"name\", \"config\"}"))?;
-    let hyper = value.get("config").or_else(|| value.get("hyper")).unwrap_or(&Value::Null);
-    match create(name, hyper)? {
+    let form = "a list of {\"name\", \"config\"}";
+    let mut words = Keywords::new("schedules", value).map_err(|_| bad(form))?;
+    let name = words.take("name");
+    let name = name.as_ref().and_then(Value::as_str).ok_or_else(|| bad(form))?;
+    let config = match (words.take("config"), words.take("hyper")) {
+        (Some(_), Some(_)) => return Err(bad("schedules with one of `config` and `hyper`")),
+        (config, hyper) => config.or(hyper).unwrap_or(Value::Null),
+    };
+    words.finish()?;
+    match create(name, &config)? {
         NamedSchedule::Function(schedule) => Ok(schedule),
         NamedSchedule::Plateau(_) => Err(bad("functions of the step, not a plateau")),
     }

@@ -188,4 +188,20 @@ mod tests {
         let empty = json!({"name": "steplr", "hyper": {"step_size": 1}, "lr": 1.0, "lrs": []});
         assert!(refused(replay(&case(empty))).contains("at least one rate"));
     }
+
+    #[test]
+    fn a_word_that_nothing_reads_is_refused() {
+        for (name, list) in [("product", "schedules"), ("chainedscheduler", "schedulers")] {
+            let of = |child: Value| {
+                let hyper = json!({list: [child]});
+                let value = json!({"name": name, "hyper": hyper, "lr": 1.0, "lrs": [1.0]});
+                refused(replay(&case(value)))
+            };
+            let misspelt = json!({"name": "constant", "confg": {"initial_lr": 1.0}});
+            let message = of(misspelt);
+            assert_eq!(message, "`schedules` has no `confg`; it takes name, config, hyper");
+            assert!(of(json!({"name": "constant", "config": {}, "hyper": {}})).contains("one of"));
+            assert!(of(json!("constant")).contains("a list of {\"name\", \"config\"}"));
+        }
+    }
 }

@@ -101,8 +101,11 @@ fn exponential(lr: f64, words: &mut Keywords) -> Result<NamedSchedule, ScheduleE
 }
 
 fn polynomial(lr: f64, words: &mut Keywords) -> Result<NamedSchedule, ScheduleError> {
-    let num_steps = at_least_one("total_iters", words.whole("total_iters", Some(5))?)?;
+    let num_steps = words.whole("total_iters", Some(5))?;
     let power = check::non_negative("power", words.real("power", Some(1.0))?)?;
+    if num_steps == 0 {
+        return function(Factor { lr, start: 1.0, end: 1.0, after: 1.0, steps: 0 });
+    }
     function(Polynomial { initial_lr: lr, num_steps, power, min_lr: 0.0 })
 }
 
@@ -292,6 +295,13 @@ mod tests {
         let polynomial = rates("polynomiallr", 0.05, json!({"total_iters": 4}), 6);
         let expected = [0.05, 0.0375, 0.025, 0.0125, 0.0, 0.0];
         assert!(polynomial.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-16));
+    }
+
+    #[test]
+    fn a_polynomial_of_no_steps_stays_at_its_rate() {
+        // torch 2.15's `PolynomialLR(optimizer, total_iters=0, power=2.0)` leaves the rate alone.
+        let hyper = json!({"total_iters": 0, "power": 2.0});
+        assert_eq!(rates("polynomiallr", 0.3, hyper, 6), [0.3; 6]);
     }
 
     /// torch 2.15's `ReduceLROnPlateau` told these metrics: infinity in the better direction is the best there can be.

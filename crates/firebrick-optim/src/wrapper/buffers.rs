@@ -1,6 +1,7 @@
 //! What a forward pass moves beside the weights, to be put back where the pass is not to count.
 
 use super::pairs::replace;
+use crate::trains::trains;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -41,10 +42,8 @@ impl Buffers {
         struct Take(GradientsParams);
         impl ModuleVisitor for Take {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if !param.is_require_grad() {
-                    let value = param.base();
-                    let value = if value.is_autodiff() { value.inner() } else { value };
-                    self.0.register::<D>(param.id, value);
+                if !trains(param) {
+                    self.0.register::<D>(param.id, param.base().inner());
                 }
             }
         }
@@ -60,7 +59,7 @@ impl Buffers {
         struct Put(GradientsParams);
         impl ModuleMapper for Put {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                if param.is_require_grad() {
+                if trains(&param) {
                     return param;
                 }
                 match self.0.get::<D>(param.id) {

@@ -8,11 +8,13 @@ use crate::rule::FanOut;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use firebrick_backend::{PathStack, Role, widened};
 
 /// Subtracts from each gradient with two axes or more, for each output unit, its mean over the other axes.
 ///
-/// `fan_out` says along which axis the units lie: [`FanOut::Burn`] for burn's layers. To be called between backward and
-/// the step.
+/// `fan_out` says along which axis the units lie: [`FanOut::Burn`] for burn's layers, where it is the last one of a
+/// linear layer's weight, the second one of a transposed convolution, and the first one of all others: each row of an
+/// embedding is a unit, so that a row without gradient stays. To be called between backward and the step.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -27,32 +29,39 @@ use burn::tensor::Tensor;
 /// centralize(&model, &mut grads, FanOut::Burn);
 /// ```
 pub fn centralize<M: Module>(model: &M, grads: &mut GradientsParams, fan_out: FanOut) {
-    struct Center<'a>(&'a mut GradientsParams, FanOut);
+    struct Center<'a> {
+        grads: &'a mut GradientsParams,
+        fan_out: FanOut,
+        path: PathStack,
+    }
     impl ModuleVisitor for Center<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if D < 2 {
                 return;
             }
-            let Some(grad) = self.0.remove::<D>(param.id) else { return };
-            let units = match self.1 {
-                FanOut::Burn => {
-                    if D == 2 {
-                        1
-                    } else {
-                        0
-                    }
-                }
-                FanOut::First => 0,
+            let Some(grad) = self.grads.remove::<D>(param.id) else { return };
+            let matrix = D == 2 && self.path.role(D) == Role::Weight;
+            let units = match self.fan_out {
+                FanOut::Burn if matrix || self.path.owner().starts_with("ConvTranspose") => 1,
+                FanOut::Burn | FanOut::First => 0,
                 FanOut::Last => D - 1,
             };
+            let dtype = grad.dtype();
+            let grad = widened(grad);
             let mut mean = grad.clone();
             for axis in (0..D).filter(|&axis| axis != units) {
                 mean = mean.mean_dim(axis);
             }
-            self.0.register::<D>(param.id, grad - mean);
+            self.grads.register::<D>(param.id, (grad - mean).cast(dtype));
         }
     }
-    model.visit(&mut Center(grads, fan_out));
+    model.visit(&mut Center { grads, fan_out, path: PathStack::default() });
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -104,5 +113,32 @@ mod tests {
         assert_eq!(rows(FanOut::First), [-2.0, 2.0, -1.0, 1.0, 3.0, -3.0, -4.0, 4.0]);
         assert_eq!(rows(FanOut::Last), [-2.0, 0.0, -1.0, -1.0, 6.0, -2.0, -3.0, 3.0]);
         assert_eq!(rows(FanOut::Burn), rows(FanOut::Last));
+    }
+
+    #[test]
+    fn a_row_of_an_embedding_without_gradient_stays() {
+        for device in firebrick_backend::testing::devices() {
+            let model = burn::nn::EmbeddingConfig::new(3, 3).init(&device);
+            let mut grads = GradientsParams::new();
+            let rows = [[0.0, 0.0, 0.0], [1.0, 2.0, 6.0], [0.0, 0.0, 0.0]];
+            grads.register(model.weight.id, Tensor::<2>::from_floats(rows, &device));
+            centralize(&model, &mut grads, FanOut::Burn);
+            let grad: Tensor<2> = grads.get(model.weight.id).expect("there");
+            let seen = grad.into_data().try_into_vec::<f32>().expect("f32");
+            assert_eq!(seen, [0.0, 0.0, 0.0, -2.0, -1.0, 3.0, 0.0, 0.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn units_of_a_transposed_convolution_lie_along_its_second_axis() {
+        let device = Device::flex();
+        let model = burn::nn::conv::ConvTranspose1dConfig::new([2, 3], 2).init(&device);
+        let mut grads = GradientsParams::new();
+        let grad = Tensor::<3>::random([2, 3, 2], Distribution::Default, &device);
+        grads.register(model.weight.id, grad);
+        centralize(&model, &mut grads, FanOut::Burn);
+        let grad: Tensor<3> = grads.get(model.weight.id).expect("there");
+        let units = grad.swap_dims(0, 1).reshape([3, 4]);
+        assert!(units.mean_dim(1).abs().max().into_scalar::<f32>() < 1e-6);
     }
 }

@@ -8,11 +8,12 @@
 //! # Reference
 //! M. Zhang et al., "Lookahead optimizer: k steps forward, 1 step back", 2019, arXiv 1907.08610.
 
-use super::pairs::{Pair, Store};
+use super::pairs::Store;
+use crate::apart::apart;
 use crate::error::OptimError;
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::{Bytes, Tensor};
+use burn::tensor::Bytes;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`Lookahead`].
@@ -77,24 +78,14 @@ impl Lookahead {
         if !self.steps.is_multiple_of(self.every) {
             return model;
         }
-        struct Pull(f64);
-        impl Pair for Pull {
-            fn apply<const D: usize>(
-                &mut self,
-                fast: Tensor<D>,
-                slow: Tensor<D>,
-            ) -> (Option<Tensor<D>>, Tensor<D>) {
-                let slow = slow.clone() + (fast - slow).mul_scalar(self.0);
-                (Some(slow.clone()), slow)
-            }
-        }
-        self.slow.apply(model, &mut Pull(self.alpha))
+        self.slow.approach(model, self.alpha, true)
     }
 
-    /// `model` at the slow weights, as they were after the last pull.
+    /// `model`, also in evaluation mode, at the slow weights as they were after the last pull, with running statistics of
+    /// its own.
     #[must_use]
-    pub fn slow<M: Module>(&mut self, model: &M) -> M {
-        self.slow.put(model.clone())
+    pub fn slow<M: Module>(&self, model: &M) -> M {
+        self.slow.put(apart(model))
     }
 
     /// The state as bytes, in the format of burn's records: the slow weights, and how many steps were taken.
@@ -171,7 +162,7 @@ mod tests {
         }
         // A model built anew has numbers of its own, and the same paths.
         let anew = net(&Device::flex().autodiff());
-        let mut found = resumed.from_bytes(bytes, &anew).expect("loads");
+        let found = resumed.from_bytes(bytes, &anew).expect("loads");
         assert_ne!(values(&found.slow(&anew)), values(&anew));
     }
 

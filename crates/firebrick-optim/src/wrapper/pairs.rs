@@ -2,16 +2,19 @@
 
 use crate::error::OptimError;
 use crate::record::unreadable;
-use crate::state::fingerprint;
+use crate::state::{compute_dtype, fingerprint};
 use crate::tie::tie;
+use crate::trains::{is_frozen, trains};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Bytes, Tensor, TensorData};
 use burn_pack::{Reader, Tensor as Packed, Writer};
-use firebrick_backend::PathStack;
+use firebrick_backend::checkpointing::beside;
+use firebrick_backend::{PathStack, widened};
 use std::collections::{HashMap, HashSet};
 
-/// One plain tensor for each trainable parameter, by the parameter's identity.
+/// One plain tensor for each parameter that trains, by the parameter's identity; what has moved is of f32 where the
+/// parameter has 16 bits, whose digits would not hold a small step.
 #[derive(Default)]
 pub(super) struct Store {
     tensors: GradientsParams,
@@ -36,23 +39,13 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// What happens to a parameter's value and to what is stored for it.
-pub(super) trait Pair {
-    /// From (value, stored) to (new value, new stored); `None` leaves the value as it is.
-    fn apply<const D: usize>(
-        &mut self,
-        value: Tensor<D>,
-        stored: Tensor<D>,
-    ) -> (Option<Tensor<D>>, Tensor<D>);
-}
-
 impl Store {
-    /// The values of the trainable parameters of `module`; no tensor is copied.
+    /// The values of the parameters of `module` that train; no tensor is copied.
     pub(super) fn of<M: Module>(module: &M) -> Self {
         struct Take(GradientsParams);
         impl ModuleVisitor for Take {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if param.is_require_grad() {
+                if trains(param) {
                     self.0.register::<D>(param.id, param.base().inner());
                 }
             }
@@ -79,7 +72,7 @@ impl Store {
                 self.path.exit();
             }
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if param.is_require_grad() && self.known.insert(param.id) {
+                if trains(param) && self.known.insert(param.id) {
                     let path = self.path.path();
                     self.entries.push(Entry { id: param.id, path, read: read::<D> });
                 }
@@ -149,40 +142,55 @@ impl Store {
         }
     }
 
-    /// Applies `pair` to every trainable parameter; one that is new is stored as it is first.
-    pub(super) fn apply<M: Module, P: Pair>(&mut self, module: M, pair: &mut P) -> M {
-        struct Walk<'a, P> {
+    /// Moves what is stored towards the values of `module` by a share of the way; a parameter that is new is stored as
+    /// it is. With `give` the module takes what is stored then, in the type of its own.
+    pub(super) fn approach<M: Module>(&mut self, module: M, share: f64, give: bool) -> M {
+        struct Walk<'a> {
             tensors: &'a mut GradientsParams,
-            pair: &'a mut P,
+            share: f64,
+            give: bool,
             seen: HashSet<ParamId>,
             tied: bool,
             new: bool,
         }
-        impl<P: Pair> ModuleMapper for Walk<'_, P> {
+        impl ModuleMapper for Walk<'_> {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                if !param.is_require_grad() {
+                let id = param.id;
+                if is_frozen(&param) {
                     return param;
                 }
-                let id = param.id;
                 if !self.seen.insert(id) {
                     // Another place of the same parameter: it is tied to the first one below.
                     self.tied = true;
                     return param;
                 }
-                let value = param.base().inner();
                 let stored = self.tensors.remove::<D>(id);
-                self.new |= stored.is_none();
-                let stored = stored.unwrap_or_else(|| value.clone());
-                let (new, stored) = self.pair.apply(value, stored);
-                self.tensors.register::<D>(id, stored);
-                match new {
-                    Some(new) => replace(param, new),
-                    None => param,
+                if stored.is_none() && !trains(&param) {
+                    return param;
                 }
+                self.new |= stored.is_none();
+                let value = param.base().inner();
+                let dtype = value.dtype();
+                let value = widened(value);
+                let moved = match stored {
+                    Some(stored) if self.share < 1.0 => {
+                        let stored = stored.cast(value.dtype());
+                        stored.clone() + (value - stored).mul_scalar(self.share)
+                    }
+                    // The whole way, whatever was stored.
+                    _ => value,
+                };
+                if !self.give {
+                    self.tensors.register::<D>(id, moved);
+                    return param;
+                }
+                let moved = moved.cast(dtype);
+                self.tensors.register::<D>(id, moved.clone());
+                replace(param, moved)
             }
         }
-        let seen = HashSet::new();
-        let mut walk = Walk { tensors: &mut self.tensors, pair, seen, tied: false, new: false };
+        let (tensors, seen) = (&mut self.tensors, HashSet::new());
+        let mut walk = Walk { tensors, share, give, seen, tied: false, new: false };
         let module = module.map(&mut walk);
         let (tied, new) = (walk.tied, walk.new);
         if new {
@@ -191,19 +199,20 @@ impl Store {
         if tied { tie(module) } else { module }
     }
 
-    /// `module` with the stored values in place of its own.
-    pub(super) fn put<M: Module>(&mut self, module: M) -> M {
-        struct Put;
-        impl Pair for Put {
-            fn apply<const D: usize>(
-                &mut self,
-                _: Tensor<D>,
-                stored: Tensor<D>,
-            ) -> (Option<Tensor<D>>, Tensor<D>) {
-                (Some(stored.clone()), stored)
+    /// `module` with what is stored in place of its own values; frozen parameters stay as they are.
+    pub(super) fn put<M: Module>(&self, module: M) -> M {
+        struct Put<'a>(&'a GradientsParams);
+        impl ModuleMapper for Put<'_> {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if is_frozen(&param) {
+                    return param;
+                }
+                let Some(stored) = self.0.get::<D>(param.id) else { return param };
+                let dtype = param.base().dtype();
+                replace(param, stored.cast(dtype))
             }
         }
-        self.apply(module, &mut Put)
+        tie(module.map(&mut Put(&self.tensors)))
     }
 }
 
@@ -215,7 +224,7 @@ struct Load {
     path: PathStack,
     seen: HashSet<ParamId>,
     store: Store,
-    /// Whether a trainable parameter must have been saved.
+    /// Whether a parameter that trains must have been saved.
     whole: bool,
     result: Result<(), OptimError>,
 }
@@ -230,7 +239,7 @@ impl Load {
             saved = self.saved.remove(id);
         }
         let Some((saved, data)) = saved else {
-            if self.whole && param.is_require_grad() {
+            if self.whole && trains(param) {
                 return Err(OptimError::MissingParameter { path });
             }
             return Ok(());
@@ -240,12 +249,12 @@ impl Load {
         if saved != shape {
             return Err(OptimError::OtherShape { path, saved, shape });
         }
-        if data.dtype() != dtype {
-            let found = data.dtype();
+        let found = data.dtype();
+        if found != dtype && found != compute_dtype(dtype) {
             let reason = format!("`{path}` was saved as {found:?}, the parameter is {dtype:?}");
             return Err(unreadable(reason));
         }
-        let value = Tensor::<D>::from_data(data, (&value.device(), dtype));
+        let value = Tensor::<D>::from_data(data, (&value.device(), found));
         self.store.tensors.register::<D>(param.id, value);
         self.store.entries.push(Entry { id: param.id, path, read: read::<D> });
         Ok(())
@@ -275,13 +284,7 @@ pub(super) fn replace<const D: usize>(
 ) -> Param<Tensor<D>> {
     let (id, old, mapper) = param.consume();
     let value = if old.is_autodiff() {
-        let strategy = old.gradient_checkpointing_strategy();
-        let value = Tensor::from_inner(value);
-        let value = match strategy {
-            Some(strategy) => value.with_gradient_checkpointing_strategy(strategy),
-            None => value,
-        };
-        value.set_require_grad(old.is_require_grad())
+        beside(value, &old).set_require_grad(old.is_require_grad())
     } else {
         value
     };

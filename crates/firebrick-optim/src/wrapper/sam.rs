@@ -8,6 +8,8 @@
 //! g_s = gradient at p + e;  then the base optimizer steps from p with g_s
 //! GSAM   with g_s - alpha (g - <g, g_s> / |g_s|^2 g_s) in place of g_s
 //! ```
+//! in f32 for parameters and gradients of 16 bits, which come back in their own type.
+//!
 //! # Reference
 //! P. Foret et al., "Sharpness-aware minimization", 2020, arXiv 2010.01412; J. Kwon et al., "ASAM", 2021, arXiv
 //! 2102.11600; J. Zhuang et al., "Surrogate gap minimization improves sharpness-aware training", 2022, arXiv 2203.08065.
@@ -19,12 +21,13 @@
 
 use super::buffers::Buffers;
 use super::pairs::{Store, replace};
+use crate::state::placed;
 use crate::tie::tie;
 use burn::config::Config;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use firebrick_backend::{ParameterInfo, Role, parameters};
+use firebrick_backend::{ParameterInfo, Role, parameters, widened};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -117,21 +120,25 @@ pub struct SamSnapshot {
     grads: GradientsParams,
 }
 
-/// A sum over all parameters, kept on the device.
+/// A sum over all parameters, kept on the device of the first, and in its type.
 #[derive(Default)]
 struct Sum(Option<Tensor<1>>);
 
 impl Sum {
     fn add(&mut self, part: Tensor<1>) {
         self.0 = Some(match self.0.take() {
-            Some(sum) if sum.device() == part.device() => sum + part,
             Some(sum) => {
-                let device = sum.device();
-                sum + part.to_device(&device)
+                let part = beside(part, &sum);
+                sum + part
             }
             None => part,
         });
     }
+}
+
+/// On the device of `other`, and in its type.
+fn beside<const D: usize, const E: usize>(tensor: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
+    placed(tensor, &other.device(), other.dtype())
 }
 
 /// T: how large the neighbourhood is along each parameter.
@@ -156,7 +163,7 @@ impl Reach {
         Self { form, offsets }
     }
 
-    /// T times the gradient.
+    /// T times the gradient, which is widened.
     fn rescale<const D: usize>(
         &self,
         id: ParamId,
@@ -165,7 +172,8 @@ impl Reach {
     ) -> Tensor<D> {
         match self.form {
             SamForm::Adaptive { eta } if !self.offsets.contains(&id) => {
-                grad * value.clone().abs().add_scalar(eta)
+                let size = beside(value.clone(), &grad).abs();
+                grad * size.add_scalar(eta)
             }
             _ => grad,
         }
@@ -181,7 +189,7 @@ impl Sam {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 let first = self.3.insert(param.id);
                 if let Some(grad) = self.0.get::<D>(param.id).filter(|_| first) {
-                    let grad = self.1.rescale(param.id, &param.base().inner(), grad);
+                    let grad = self.1.rescale(param.id, &param.base().inner(), widened(grad));
                     self.2.add(grad.square().sum());
                 }
             }
@@ -199,11 +207,13 @@ impl Sam {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let Some(grad) = self.0.get::<D>(param.id) else { return param };
                 let value = param.base().inner();
-                let scaled = self.1.rescale(param.id, &value, grad);
+                let scaled = self.1.rescale(param.id, &value, widened(grad));
                 let scaled = self.1.rescale(param.id, &value, scaled);
-                let factor = self.2.clone().to_device(&value.device()).reshape([1; D]);
-                let up = value + scaled * factor;
-                replace(param, up)
+                let way = scaled.clone() * beside(self.2.clone(), &scaled).reshape([1; D]);
+                let dtype = value.dtype();
+                let value = widened(value);
+                let way = beside(way, &value);
+                replace(param, (value + way).cast(dtype))
             }
         }
         let up = tie(model.map(&mut Up(&grads, &reach, factor)));
@@ -218,7 +228,7 @@ impl Sam {
         grads: GradientsParams,
         snapshot: SamSnapshot,
     ) -> (M, GradientsParams) {
-        let SamSnapshot { mut weights, buffers, grads: first } = snapshot;
+        let SamSnapshot { weights, buffers, grads: first } = snapshot;
         let model = buffers.put(weights.put(model));
         if self.alpha == 0.0 {
             return (model, grads);
@@ -231,7 +241,8 @@ impl Sam {
                 else {
                     return;
                 };
-                self.2.add((g * s.clone()).sum());
+                let s = widened(s);
+                self.2.add((beside(g, &s) * s.clone()).sum());
                 self.3.add(s.square().sum());
             }
         }
@@ -249,9 +260,11 @@ impl Sam {
                 else {
                     return;
                 };
-                let along = self.2.clone().to_device(&s.device()).reshape([1; D]);
-                let across = g - s.clone() * along;
-                self.1.register::<D>(param.id, s - across.mul_scalar(self.3));
+                let dtype = s.dtype();
+                let s = widened(s);
+                let along = beside(self.2.clone(), &s).reshape([1; D]);
+                let across = beside(g, &s) - s.clone() * along;
+                self.1.register::<D>(param.id, (s - across.mul_scalar(self.3)).cast(dtype));
             }
         }
         let mut mix = Mix(&first, grads, along, self.alpha, HashSet::new());
@@ -263,8 +276,12 @@ impl Sam {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::testing::{grad_values, grads, named, net, refused, values};
-    use burn::tensor::Device;
+    use crate::testing::{
+        Fill, grad_values, grads, named, net, net_of, refused, values, zero_grads,
+    };
+    use burn::nn::Linear;
+    use burn::tensor::{DType, Device};
+    use firebrick_backend::testing::devices;
 
     fn flat(named: Vec<(String, Vec<f32>)>) -> Vec<f64> {
         named.into_iter().flat_map(|(_, values)| values).map(f64::from).collect()
@@ -310,7 +327,6 @@ mod tests {
     /// Of a weight (0, 3) and a bias 0 under gradients (4, 1) and 2: T g = (0.04, 3.01, 2).
     #[test]
     fn asams_eta_is_not_for_offsets() {
-        use burn::nn::Linear;
         let (device, plain) = (Device::flex().autodiff(), Device::flex());
         let weight = Param::from_data([[0.0f32], [3.0]], &device);
         let model = Linear { weight, bias: Some(Param::from_data([0.0f32], &device)) };
@@ -381,5 +397,89 @@ mod tests {
     fn bad_configurations_are_refused() {
         refused(SamConfig::new().with_rho(0.0).init(), "`rho` must be in (0, inf), got 0");
         refused(SamConfig::new().with_alpha(-1.0).init(), "`alpha` must be in [0, inf), got -1");
+    }
+
+    fn of_16_bits() -> impl Iterator<Item = (Device, DType)> {
+        let both = |device: Device| [(device.clone(), DType::F16), (device, DType::BF16)];
+        let supported = |(device, dtype): &(Device, DType)| device.supports_dtype(*dtype);
+        devices().into_iter().flat_map(both).filter(supported)
+    }
+
+    #[test]
+    fn a_zero_gradient_leaves_an_f16_model_finite() {
+        for (device, dtype) in of_16_bits() {
+            for form in [SamForm::Plain, SamForm::Adaptive { eta: 0.01 }] {
+                let sam = SamConfig::new().with_form(form).with_alpha(0.4).init().expect("valid");
+                let model = net_of(&device.clone().autodiff(), dtype);
+                let start = values(&model);
+                let first = zero_grads(&model);
+                let (up, snapshot) = sam.up(model, first);
+                assert_eq!(values(&up), start, "{dtype:?}");
+                let second = zero_grads(&up);
+                let (down, second) = sam.down(up, second, snapshot);
+                assert_eq!(values(&down), start, "{dtype:?}");
+                let mut sgd = crate::SgdConfig::new().fused().expect("valid");
+                assert_eq!(values(&sgd.step(1.0, down, second)), start, "{dtype:?}");
+            }
+        }
+    }
+
+    /// Their squares are below the least and above the largest f16.
+    #[test]
+    fn small_and_large_gradients_of_16_bits_lead_as_far_as_others() {
+        for (device, dtype) in of_16_bits() {
+            for size in [1e-4f32, 1.0, 300.0] {
+                let zeros = Tensor::<2>::zeros([2, 1], (&device.clone().autodiff(), dtype));
+                let model = Linear { weight: Param::from_tensor(zeros), bias: None };
+                let grads = |[a, b]: [f32; 2]| {
+                    let mut grads = GradientsParams::new();
+                    let data = [[a * size], [b * size]];
+                    grads.register(model.weight.id, Tensor::<2>::from_data(data, (&device, dtype)));
+                    grads
+                };
+                let (first, second) = (grads([0.6, 0.8]), grads([0.0, 1.0]));
+                let sam = SamConfig::new().with_rho(0.5).with_alpha(0.5).init().expect("valid");
+                let (up, snapshot) = sam.up(model.clone(), first);
+                for (seen, expected) in values(&up).into_iter().zip([0.3, 0.4]) {
+                    assert!((seen - expected).abs() < 5e-3, "{dtype:?} {size}: {seen}");
+                }
+                let (down, mixed) = sam.down(up, second, snapshot);
+                // (0, 1) - 0.5 ((0.6, 0.8) - 0.8 (0, 1))
+                let mixed: Tensor<2> = mixed.get(down.weight.id).expect("there");
+                assert_eq!(mixed.dtype(), dtype);
+                let mixed: Vec<f32> = mixed.try_to_vec_as().expect("reads");
+                for (seen, expected) in mixed.into_iter().zip([-0.3, 1.0]) {
+                    assert!((seen / size - expected).abs() < 1e-2, "{dtype:?} {size}: {seen}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn norms_of_f32_stand_beside_weights_of_16_bits() {
+        for (device, dtype) in of_16_bits() {
+            for form in [SamForm::Plain, SamForm::Adaptive { eta: 0.01 }] {
+                let config = SamConfig::new().with_rho(2.0).with_form(form).with_alpha(0.4);
+                let sam = config.init().expect("valid");
+                let mut model = net_of(&device.clone().autodiff(), dtype);
+                model.norm = model.norm.map(&mut Fill(DType::F32, 20));
+                let start = values(&model);
+                let first = grads(&model, 0);
+                let (up, snapshot) = sam.up(model, first);
+                assert_eq!(up.linear.weight.val().dtype(), dtype);
+                assert_eq!(up.norm.gamma.val().dtype(), DType::F32);
+                if form == SamForm::Plain {
+                    let moved: Vec<f64> =
+                        values(&up).iter().zip(&start).map(|(a, b)| f64::from(a - b)).collect();
+                    let way = dot(&moved, &moved).sqrt();
+                    assert!((way - 2.0).abs() < 0.05, "{dtype:?}: {way}");
+                }
+                let second = grads(&up, 1);
+                let (down, second) = sam.down(up, second, snapshot);
+                assert_eq!(values(&down), start);
+                let gamma: Tensor<1> = second.get(down.norm.gamma.id).expect("there");
+                assert_eq!(gamma.dtype(), DType::F32);
+            }
+        }
     }
 }
