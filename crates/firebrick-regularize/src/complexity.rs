@@ -38,6 +38,9 @@ impl Complexity {
     /// Samples for each parameter; infinite without parameters.
     #[must_use]
     pub fn samples_per_parameter(&self) -> f64 {
+        if self.parameters == 0 {
+            return f64::INFINITY;
+        }
         self.samples as f64 / self.parameters as f64
     }
 
@@ -89,6 +92,8 @@ mod tests {
         let none = Complexity::of(&Vec::<burn::nn::Linear>::new(), 5);
         assert_eq!((none.parameters, none.samples_per_parameter()), (0, f64::INFINITY));
         assert!(none.warning().is_none());
+        let nothing = Complexity { parameters: 0, samples: 0 };
+        assert_eq!(nothing.samples_per_parameter(), f64::INFINITY);
         assert_eq!(none.to_string(), "5 training samples for 0 trainable parameters");
         let few = Complexity { parameters: 24, samples: 23 }.warning().expect("too few");
         assert!(few.starts_with("23 training samples are fewer than the 24 trainable parameters"));

@@ -11,11 +11,10 @@
 //! L. Breiman, "Bagging predictors", Machine Learning 1996; B. Lakshminarayanan, A. Pritzel, C. Blundell, NIPS 2017;
 //! M. Wortsman et al., "Model soups", ICML 2022.
 
-use crate::penalty::widened;
 use crate::{MaskSource, RegularizeError};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData, activation::softmax};
-use firebrick_backend::{PathStack, Role};
+use firebrick_backend::{PathStack, Role, widened};
 use std::collections::BTreeMap;
 
 /// Shape and values of every parameter by its path.
@@ -35,7 +34,7 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 /// # Ok::<(), firebrick_regularize::RegularizeError>(())
 /// ```
 ///
-/// Half precision is averaged in single.
+/// Half precision is averaged in single; else the mean has the type of the first member.
 ///
 /// # Errors
 /// When there is no member or no class, or their shapes differ.
@@ -56,7 +55,10 @@ pub fn ensemble_probabilities(
         }
         let probabilities = softmax(widened(logits), 1);
         sum = Some(match sum {
-            Some(sum) => sum + probabilities,
+            Some(sum) => {
+                let dtype = sum.dtype();
+                sum + probabilities.cast(dtype)
+            }
             None => probabilities,
         });
         count += 1;
@@ -199,6 +201,25 @@ mod tests {
         let wrong = [Tensor::<2>::zeros([1, 2], &device), Tensor::zeros([1, 3], &device)];
         assert!(ensemble_probabilities(wrong).is_err());
         assert!(ensemble_probabilities([]).is_err());
+    }
+
+    #[test]
+    fn members_may_have_different_float_types() {
+        let device = Device::flex();
+        let member = |logits: [f32; 2], dtype: DType| {
+            Tensor::<2>::from_data(TensorData::new(logits.to_vec(), [1, 2]), (&device, dtype))
+        };
+        for (first, other, dtype) in [
+            (DType::F32, DType::F64, DType::F32),
+            (DType::F64, DType::F32, DType::F64),
+            (DType::F16, DType::F64, DType::F32),
+        ] {
+            let mean =
+                ensemble_probabilities([member([100.0, 0.0], first), member([0.0; 2], other)]);
+            let mean = mean.expect("same shapes");
+            assert_eq!(mean.dtype(), dtype);
+            assert_eq!(mean.try_to_vec_as::<f64>().expect("reads"), [0.75, 0.25]);
+        }
     }
 
     #[test]

@@ -55,6 +55,18 @@ pub enum RegularizeError {
         /// Type of the layer that owns it.
         owner: String,
     },
+    /// A transposed convolution with groups, of whose weight no axis counts units.
+    #[error(
+        "`{path}` has {found} entries where a layer of {units} units has one for each: a transposed convolution with groups has no unit axis; name an axis with `UnitAxis::At`, or limit the paths"
+    )]
+    GroupedUnits {
+        /// Path of the weight.
+        path: String,
+        /// Its length along what would be the unit axis.
+        found: usize,
+        /// Units of the layer, which its bias counts.
+        units: usize,
+    },
     /// A method that the model makes meaningless, with what to do instead.
     #[error("{0}")]
     Refused(&'static str),

@@ -6,6 +6,8 @@ mod augment;
 #[cfg(all(test, feature = "flex"))]
 mod bad_input;
 mod calibrate;
+#[cfg(all(test, feature = "flex"))]
+mod checkpointing;
 mod complexity;
 mod constraint;
 mod dropout;
@@ -15,6 +17,7 @@ mod masks;
 mod mix;
 mod noise;
 mod penalty;
+mod places;
 mod rdrop;
 mod replay;
 mod sample;

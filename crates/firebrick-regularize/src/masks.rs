@@ -4,16 +4,22 @@
 //! burn draws masks from one generator for the whole process, so two models that train on two threads take
 //! each other's numbers. A [`MaskSource`] belongs to one model.
 
+use burn::module::ParamId;
 use firebrick_core::{ConfigError, Philox, Seed, check};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The random numbers of one model's noise layers.
 ///
 /// Clones share position and strength, as the layers of one model must; a model that trains on another thread
-/// needs a source of its own. Save [`position`](Self::position) with a checkpoint and [`seek`](Self::seek) to
-/// it on resume.
+/// needs a source of its own.
+///
+/// Both belong to the state of a run and are in no record of a model. Save [`position`](Self::position) and
+/// [`strength`](Self::strength) with a checkpoint; on resume, [`seek`](Self::seek) to the one and
+/// [`set_strength`](Self::set_strength) to the other. A saved model that is only evaluated needs the strength too where it
+/// has [`Zoneout`](crate::Zoneout).
 ///
 /// ```
 /// use firebrick_core::Seed;
@@ -113,6 +119,11 @@ impl MaskSource {
         })
     }
 
+    /// The same source at another position, which it does not share.
+    fn at(&self, position: u64) -> Self {
+        Self { position: Arc::new(AtomicU64::new(position)), ..self.clone() }
+    }
+
     /// A generator of its own for one piece of work that draws at most `words` numbers of 32 bits.
     pub(crate) fn reserve(&self, words: usize) -> Philox {
         let start = self.position.fetch_add(words.div_ceil(4) as u64, Ordering::Relaxed);
@@ -142,6 +153,31 @@ impl MaskSource {
             drawn.par_chunks_mut(CHUNK).enumerate().for_each(fill);
         }
         drawn
+    }
+}
+
+/// One draw for each parameter of a walk, at however many places of the module it lies.
+#[derive(Debug)]
+pub(crate) struct PerParameter<'a> {
+    masks: &'a MaskSource,
+    /// Where the draw of each began.
+    began: HashMap<ParamId, u64>,
+}
+
+impl<'a> PerParameter<'a> {
+    pub(crate) fn new(masks: &'a MaskSource) -> Self {
+        Self { masks, began: HashMap::new() }
+    }
+
+    /// Where to draw for `id` from.
+    pub(crate) fn masks(&mut self, id: ParamId) -> MaskSource {
+        match self.began.get(&id) {
+            Some(&position) => self.masks.at(position),
+            None => {
+                self.began.insert(id, self.masks.position());
+                self.masks.clone()
+            }
+        }
     }
 }
 
@@ -191,6 +227,18 @@ mod tests {
         assert_eq!(masks.strength(), 0.25);
         let refused = masks.set_strength(1.5).expect_err("above 1").to_string();
         assert_eq!(refused, "`strength` must be in [0, 1], got 1.5");
+    }
+
+    #[test]
+    fn a_parameter_that_is_met_again_has_the_draw_it_had() {
+        let masks = MaskSource::new(Seed(3));
+        let (first, second) = (ParamId::new(), ParamId::new());
+        let mut each = PerParameter::new(&masks);
+        let draws = [first, second, first].map(|id| each.masks(id).normals(10));
+        assert_ne!(draws[0], draws[1]);
+        assert_eq!(draws[0], draws[2]);
+        // The source itself has moved by two draws.
+        assert_eq!(masks.position(), 10);
     }
 
     #[test]

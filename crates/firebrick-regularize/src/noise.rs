@@ -14,6 +14,7 @@
 //! Neelakantan et al., "Adding gradient noise improves learning for very deep networks", 2015.
 
 use crate::dropout::constant;
+use crate::masks::PerParameter;
 use crate::target::read_labels;
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
@@ -101,7 +102,8 @@ impl WeightNoiseConfig {
 /// Gives a module whose weights carry normal noise, for one forward pass.
 ///
 /// Gradients flow to the module that was given, so `GradientsParams::from_grads` takes that one. Only trainable
-/// weights are touched; frozen ones and evaluation stay as they are.
+/// weights are touched; frozen ones and evaluation stay as they are. A weight that lies in several places (tied weights)
+/// has the same noise in all of them.
 #[derive(Debug, Clone)]
 pub struct WeightNoise {
     std: f64,
@@ -113,7 +115,8 @@ impl WeightNoise {
     #[must_use]
     pub fn apply<M: Module>(&self, module: &M) -> M {
         struct Add<'a> {
-            noise: &'a WeightNoise,
+            std: f64,
+            draws: PerParameter<'a>,
             path: PathStack,
         }
         impl ModuleMapper for Add<'_> {
@@ -124,20 +127,24 @@ impl WeightNoise {
                 self.path.exit();
             }
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let std = self.noise.std * self.noise.masks.strength();
-                let skipped = std == 0.0 || self.path.role(D) != Role::Weight;
-                if skipped || !param.is_require_grad() {
+                if self.path.role(D) != Role::Weight || !param.is_require_grad() {
                     return param;
                 }
+                let masks = self.draws.masks(param.id);
                 param.map(|weight| {
-                    let noise = noise_like(&weight, std, &self.noise.masks);
+                    let noise = noise_like(&weight, self.std, &masks);
                     weight + noise
                 })
             }
         }
         // A lazy parameter is drawn first, so that both modules have the same weights.
         let _ = firebrick_backend::parameters(module);
-        module.clone().map(&mut Add { noise: self, path: PathStack::default() })
+        let std = self.std * self.masks.strength();
+        if std == 0.0 {
+            return module.clone();
+        }
+        let (draws, path) = (PerParameter::new(&self.masks), PathStack::default());
+        module.clone().map(&mut Add { std, draws, path })
     }
 }
 
@@ -325,6 +332,21 @@ mod tests {
         assert!(gradients.get::<2>(model.0.weight.id).is_some());
         let valid = (model.0.valid(), model.1.valid());
         assert_eq!(read(noise.apply(&valid).0.weight.val()), read(model.0.weight.val()));
+    }
+
+    #[test]
+    fn tied_weights_carry_the_same_noise() {
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(3, 2).init(&device);
+        let _ = layer.weight.val();
+        let masks = MaskSource::new(Seed(2));
+        let noise = WeightNoiseConfig::new(0.1).init(&masks).expect("valid");
+        let noisy = noise.apply(&[layer.clone(), LinearConfig::new(3, 2).init(&device), layer]);
+        let [first, other, again] = noisy.map(|layer| read(layer.weight.val()));
+        assert_eq!(first, again);
+        assert_ne!(first, other);
+        // Two draws of six numbers, two a block.
+        assert_eq!(masks.position(), 6);
     }
 
     #[test]

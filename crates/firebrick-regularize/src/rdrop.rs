@@ -11,10 +11,10 @@
 //! X. Liang et al., "R-Drop: regularized dropout for neural networks", NeurIPS 2021.
 
 use crate::RegularizeError;
-use crate::penalty::widened;
 use crate::target::{impossible, same_rows, soft_cross_entropy};
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`RDrop`].

@@ -20,12 +20,12 @@
 //! NeurIPS 2020; K. Sohn et al., "FixMatch", NeurIPS 2020.
 
 use crate::RegularizeError;
-use crate::penalty::widened;
-use crate::target::{impossible, same_rows, untracked};
+use crate::target::{impossible, same_rows, soft_cross_entropy, untracked};
 use burn::tensor::{
     Int, Tensor, TensorData,
     activation::{log_softmax, softmax},
 };
+use firebrick_backend::widened;
 use firebrick_core::check;
 use serde::{Deserialize, Serialize};
 
@@ -214,9 +214,7 @@ pub fn fixmatch_loss(
     let device = strong.device().inner();
     let targets = TensorData::new(targets, [n, k]);
     let targets = Tensor::<2>::from_data(targets, (&device, strong.dtype()));
-    let log_p = log_softmax(strong, 1);
-    let unasked = impossible(&log_p).bool_and(targets.clone().equal_scalar(0.0));
-    let loss = (log_p.mask_fill(unasked, 0.0) * targets).sum().div_scalar(-(n as f64));
+    let loss = soft_cross_entropy(strong, targets)?;
     Ok(Unlabelled { loss, report: PseudoReport::of(weak, threshold, None)? })
 }
 

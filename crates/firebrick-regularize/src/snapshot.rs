@@ -102,6 +102,20 @@ impl<M: Module> Snapshots<M> {
         }
     }
 
+    /// Goes on with the snapshots that an interrupted run had taken, the first one first; they are put into evaluation state.
+    ///
+    /// What [`members`](Self::members) gave can be saved by burn's `save_file`, one file a member.
+    ///
+    /// # Errors
+    /// When there are more than cycles.
+    pub fn with_members(self, members: Vec<M>) -> Result<Self, ConfigError> {
+        if members.len() > self.cycles {
+            let expected = format!("at most the {} cycles", self.cycles);
+            return Err(ConfigError::new("members", members.len(), expected));
+        }
+        Ok(Self { members: members.iter().map(Module::valid).collect(), ..self })
+    }
+
     /// The snapshots so far, the first one first.
     #[must_use]
     pub fn members(&self) -> &[M] {
@@ -184,6 +198,35 @@ mod tests {
                 assert_eq!((starts, snapshots.members().len()), (cycles, cycles), "{steps}");
             }
         }
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_with_its_members() {
+        let device = Device::flex().autodiff();
+        let config = SnapshotsConfig::new(6).with_cycles(3);
+        let mut whole: Snapshots<Linear> = config.init().expect("valid");
+        let mut first: Snapshots<Linear> = config.init().expect("valid");
+        for step in 0..6u64 {
+            whole.after_step(step, &model(step as f32, &device));
+            if step < 4 {
+                first.after_step(step, &model(step as f32, &device));
+            }
+        }
+        // As they come from a file: with gradients, on the device of training.
+        let saved: Vec<Linear> =
+            first.members().iter().map(|member| member.clone().train()).collect();
+        let start = || config.init::<Linear>().expect("valid");
+        let mut resumed = start().with_members(saved).expect("two");
+        (4..6).for_each(|step| resumed.after_step(step, &model(step as f32, &device)));
+        let weights = |snapshots: &Snapshots<Linear>| -> Vec<Vec<f32>> {
+            let read = |member: &Linear| member.weight.val().try_to_vec_as().expect("reads");
+            snapshots.members().iter().map(read).collect()
+        };
+        assert_eq!(weights(&resumed), weights(&whole));
+        assert!(resumed.members().iter().all(|member| !member.weight.val().is_autodiff()));
+        let many = vec![model(0.0, &device); 4];
+        let refused = start().with_members(many).expect_err("too many");
+        assert_eq!(refused.to_string(), "`members` must be at most the 3 cycles, got 4");
     }
 
     #[test]

@@ -16,9 +16,9 @@
 //! Smoothed targets as a tensor also go through [`Mixup`](crate::Mixup) and the like.
 
 use crate::RegularizeError;
-use crate::penalty::widened;
 use burn::config::Config;
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation::log_softmax};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 
 /// Labels as one-hot rows `[n, classes]` on the device of `labels`.
@@ -53,9 +53,11 @@ pub fn soft_cross_entropy(
     let n = same_rows("the targets", &logits, &targets)?;
     let logits = widened(logits);
     let targets = targets.cast(logits.dtype());
-    let unasked = untracked(targets.clone()).equal_scalar(0.0);
+    let log_p = log_softmax(logits, 1);
+    // Only where it is infinite: elsewhere it is the slope towards the target.
+    let unasked = impossible(&log_p).bool_and(untracked(targets.clone()).equal_scalar(0.0));
     // Before the product, whose derivative would be 0 times infinity.
-    let log_p = log_softmax(logits, 1).mask_fill(unasked, 0.0);
+    let log_p = log_p.mask_fill(unasked, 0.0);
     Ok((log_p * targets).sum().div_scalar(-(n as f64)))
 }
 
@@ -278,6 +280,23 @@ mod tests {
         assert!((found[0] + 0.5).abs() < 1e-6 && (found[2] - 0.5).abs() < 1e-6, "{found:?}");
         assert_eq!(found[1], 0.0);
         assert!(read(targets).iter().all(|g| g.is_finite()));
+    }
+
+    #[test]
+    fn targets_get_the_gradient_that_torch_gives_them() {
+        for device in devices() {
+            let device = device.autodiff();
+            let logits = Tensor::<2>::from_floats([[1.0, 2.0]], &device).require_grad();
+            let targets = Tensor::<2>::from_floats([[1.0, 0.0]], &device).require_grad();
+            let loss = soft_cross_entropy(logits.clone(), targets.clone()).expect("valid");
+            let gradients = loss.backward();
+            for (leaf, expected) in [(targets, [1.3133, 0.3133]), (logits, [-0.7311, 0.7311])] {
+                let found = leaf.grad(&gradients).expect("has one");
+                let found: Vec<f64> = found.try_to_vec_as().expect("reads");
+                let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+                assert!(far.fold(0.0, f64::max) < 1e-4, "{found:?} {expected:?}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [in, out, k...]. A rule that treats the axes alike is wrong on one of them.
 
 use crate::RegularizeError;
+use firebrick_backend::PathStack;
 use serde::{Deserialize, Serialize};
 
 /// Where a weight's axis of units is taken from.
@@ -11,6 +12,10 @@ use serde::{Deserialize, Serialize};
 pub enum UnitAxis {
     /// The type of layer that owns the weight: known for burn's linear, convolution and embedding layers, an
     /// error for any other.
+    ///
+    /// A transposed convolution with groups has a weight [in, out / groups, k...], of which no axis counts units. The
+    /// groups are not to be seen in a weight: such a layer is refused where its bias tells, one without a bias is taken
+    /// for a layer with one group. Limit the paths for it.
     ByLayer,
     /// This axis of every weight.
     At(usize),
@@ -38,18 +43,44 @@ pub(crate) fn axes_of(owner: &str, rank: usize) -> Option<Axes> {
 }
 
 impl UnitAxis {
-    /// The unit axis of one weight.
-    pub(crate) fn of(
-        self,
-        path: impl FnOnce() -> String,
-        owner: &str,
-        rank: usize,
-    ) -> Result<usize, RegularizeError> {
-        let axis = match self {
+    /// The unit axis of one weight, if there is one.
+    pub(crate) fn of(self, owner: &str, rank: usize) -> Option<usize> {
+        match self {
             Self::ByLayer => axes_of(owner, rank).map(|axes| axes.unit),
             Self::At(axis) => (axis < rank).then_some(axis),
+        }
+    }
+}
+
+/// Along which axis of a weight a rule works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Axis {
+    /// Along none: elements are changed each on its own.
+    Elements,
+    /// The axis that counts units.
+    Units(UnitAxis),
+    /// The axis that counts units; of a matrix either will do.
+    Kernels(UnitAxis),
+    /// The axis that counts inputs.
+    Inputs,
+}
+
+impl Axis {
+    /// The axis of the weight that is visited.
+    pub(crate) fn of(self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
+        let owner = path.owner();
+        let axis = match self {
+            Self::Elements => Some(0),
+            Self::Kernels(_) if rank == 2 => Some(0),
+            Self::Units(axis) | Self::Kernels(axis) => axis.of(owner, rank),
+            Self::Inputs => axes_of(owner, rank).map(|axes| axes.input),
         };
-        axis.ok_or_else(|| RegularizeError::UnitAxis { path: path(), owner: owner.to_owned() })
+        axis.ok_or_else(|| RegularizeError::UnitAxis { path: path.path(), owner: owner.to_owned() })
+    }
+
+    /// Whether the type of layer says which axis counts units.
+    pub(crate) fn by_layer(self) -> bool {
+        matches!(self, Self::Units(UnitAxis::ByLayer) | Self::Kernels(UnitAxis::ByLayer))
     }
 }
 
@@ -79,12 +110,19 @@ mod tests {
 
     #[test]
     fn an_axis_is_named_or_known() {
-        let of = |axis: UnitAxis, owner: &str| axis.of(|| "a.b".to_owned(), owner, 2);
-        assert_eq!(of(UnitAxis::ByLayer, "Linear"), Ok(1));
-        assert_eq!(of(UnitAxis::At(0), "Linear"), Ok(0));
-        assert_eq!(of(UnitAxis::At(1), "Own"), Ok(1));
-        let unknown = RegularizeError::UnitAxis { path: "a.b".into(), owner: "Own".into() };
-        assert_eq!(of(UnitAxis::ByLayer, "Own"), Err(unknown.clone()));
-        assert_eq!(of(UnitAxis::At(2), "Own"), Err(unknown));
+        let of = |axis: UnitAxis, owner: &str, rank: usize| {
+            let mut path = PathStack::default();
+            path.enter("a", "Struct:Net");
+            path.enter("b", &format!("Struct:{owner}"));
+            [Axis::Units(axis), Axis::Kernels(axis)].map(|axis| axis.of(&path, rank))
+        };
+        assert_eq!(of(UnitAxis::ByLayer, "Linear", 2), [Ok(1), Ok(0)]);
+        assert_eq!(of(UnitAxis::At(0), "Linear", 2), [Ok(0), Ok(0)]);
+        assert_eq!(of(UnitAxis::At(1), "Own", 2), [Ok(1), Ok(0)]);
+        assert_eq!(of(UnitAxis::ByLayer, "ConvTranspose1d", 3), [Ok(1), Ok(1)]);
+        let unknown = || Err(RegularizeError::UnitAxis { path: "a.b".into(), owner: "Own".into() });
+        assert_eq!(of(UnitAxis::ByLayer, "Own", 2), [unknown(), Ok(0)]);
+        assert_eq!(of(UnitAxis::At(2), "Own", 2), [unknown(), Ok(0)]);
+        assert_eq!(of(UnitAxis::ByLayer, "Own", 3), [unknown(), unknown()]);
     }
 }

@@ -1,9 +1,10 @@
 //! Plans carried out by tensor operations, for images that are not in host memory: the whole batch at once, the
-//! images that undergo the same kind of change side by side.
+//! images that undergo the same kind of change side by side. All is f32, whatever the device makes by default.
 
 use super::edit::{Edit, Plan};
 use super::kernel::{BINS, LUMA, Size};
-use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData, s};
+use crate::dropout::constant;
+use burn::tensor::{Bool, DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, s};
 
 /// Carries out a plan for each of the images `[n, c, h, w]`, which are f32 and on no autodiff device.
 pub(super) fn apply(images: Tensor<4>, plans: Vec<Plan>) -> Tensor<4> {
@@ -90,10 +91,15 @@ fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(rows, [count]), device)
 }
 
+/// Numbers of the type of the images.
+fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    constant(values, shape, device, DType::F32)
+}
+
 /// One number an image, `[n, 1, 1, 1]`.
 fn column(values: Vec<f32>, device: &Device) -> Tensor<4> {
     let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count, 1, 1, 1]), device)
+    floats(values, [count, 1, 1, 1], device)
 }
 
 /// The same kind of change for every image, each with its own numbers.
@@ -121,8 +127,7 @@ fn together(images: Tensor<4>, edits: &[Edit]) -> Tensor<4> {
         Edit::Displace { .. } => {
             let field = |of: &dyn Fn(&Edit) -> &[f32]| {
                 let values: Vec<f32> = edits.iter().flat_map(of).copied().collect();
-                let data = TensorData::new(values, [edits.len(), size.area()]);
-                Tensor::<2>::from_data(data, &device)
+                floats(values, [edits.len(), size.area()], &device)
             };
             let dx = field(&|edit| if let Edit::Displace { dx, .. } = edit { dx } else { &[] });
             let dy = field(&|edit| if let Edit::Displace { dy, .. } = edit { dy } else { &[] });
@@ -188,8 +193,8 @@ fn together(images: Tensor<4>, edits: &[Edit]) -> Tensor<4> {
                 .flat_map(|edit| if let Edit::Add(field) = edit { field.as_slice() } else { &[] })
                 .copied()
                 .collect();
-            let added = Tensor::from_data(TensorData::new(added, images.dims()), &device);
-            images + added
+            let shape = images.dims();
+            images + floats(added, shape, &device)
         }
     }
 }
@@ -223,8 +228,8 @@ fn auto_contrast(images: Tensor<4>, size: Size) -> Tensor<4> {
     let (low, high) = (rows.clone().min_dim(1), rows.clone().max_dim(1));
     let range = high - low.clone();
     let flat = range.clone().lower_equal_scalar(0.0);
-    let scale = range.mask_fill(flat.clone(), 1.0).recip();
-    let stretched = ((rows.clone() - low) * scale).clamp(0.0, 1.0);
+    // A quotient: the reciprocal of a range that is almost 0 is infinite.
+    let stretched = ((rows.clone() - low) / range.mask_fill(flat.clone(), 1.0)).clamp(0.0, 1.0);
     let flat = flat.expand(rows.dims());
     stretched.mask_where(flat, rows).reshape(shape)
 }
@@ -248,7 +253,7 @@ fn equalize(images: Tensor<4>, size: Size) -> Tensor<4> {
     let divisor = step.mask_fill(none.clone(), 1);
     let before = total - histogram + divisor.clone().div_scalar(2);
     let table = (before / divisor).clamp_max(255);
-    let equalized = table.gather(1, rows).float().div_scalar(255.0);
+    let equalized = table.gather(1, rows).cast(FloatDType::F32).div_scalar(255.0);
     let kept = channels(images.clone(), size);
     let equalized = equalized.mask_where(none.expand([count, area]), kept);
     equalized.reshape(shape).mask_where(broken, images)
@@ -262,8 +267,7 @@ fn grid(size: Size, device: &Device) -> (Tensor<2>, Tensor<2>) {
     };
     let xs: Vec<f32> = (0..size.h).flat_map(|_| centred(size.w)).collect();
     let ys: Vec<f32> = centred(size.h).flat_map(|y| std::iter::repeat_n(y, size.w)).collect();
-    let row =
-        |values| Tensor::from_data(TensorData::new::<f32, _>(values, [1, size.area()]), device);
+    let row = |values| floats(values, [1, size.area()], device);
     (row(xs), row(ys))
 }
 
@@ -279,8 +283,8 @@ fn affine(images: Tensor<4>, edits: &[Edit], size: Size) -> Tensor<4> {
         })
         .collect();
     let part = |index: usize| {
-        let values: Vec<f32> = matrices.iter().map(|matrix| matrix[index] as f32).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [matrices.len(), 1]), &device)
+        let values = matrices.iter().map(|matrix| matrix[index] as f32).collect();
+        floats(values, [matrices.len(), 1], &device)
     };
     let (x, y) = grid(size, &device);
     let sx = x.clone() * part(0) + (y.clone() * part(1) + part(2));
@@ -349,7 +353,7 @@ mod tests {
         let area = size.c * size.area();
         let mut host = pixels(plans.len() * area);
         let shape = [plans.len(), size.c, size.h, size.w];
-        let images = Tensor::from_data(TensorData::new(host.clone(), shape), device);
+        let images = floats(host.clone(), shape, device);
         let tensor = apply(images, plans.to_vec()).try_to_vec_as().expect("reads");
         let mut scratch = Scratch::default();
         for (image, plan) in host.chunks_mut(area).zip(plans) {
@@ -434,6 +438,57 @@ mod tests {
                 assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-5));
             }
         }
+    }
+
+    #[test]
+    fn a_range_that_is_almost_zero_is_stretched() {
+        let plans = vec![Plan::Chain(vec![Edit::AutoContrast])];
+        for device in devices() {
+            let faint = floats(vec![0.0, 1e-40], [1, 1, 1, 2], &device);
+            let found: Vec<f32> = apply(faint, plans.clone()).try_to_vec_as().expect("reads");
+            // A GPU may take so small a number for 0.
+            assert!(found == [0.0, 1.0] || found[1].abs() < 1e-39, "{found:?}");
+            assert!(device != Device::flex() || found[1] == 1.0);
+        }
+    }
+
+    /// In the environment of a child process, which may configure its device.
+    const CHILD: &str = "FIREBRICK_REGULARIZE_F16_TEST";
+
+    #[test]
+    fn images_stay_f32_on_a_device_that_makes_f16_by_default() {
+        if std::env::var_os(CHILD).is_none() {
+            let mut child = std::process::Command::new(std::env::current_exe().expect("a file"));
+            let name =
+                "augment::device::tests::images_stay_f32_on_a_device_that_makes_f16_by_default";
+            let output = child.args(["--exact", name]).env(CHILD, "1").output().expect("runs");
+            let (out, err) = (output.stdout, output.stderr);
+            let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+            assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+            return;
+        }
+        let mut device = Device::flex();
+        let halves = (FloatDType::F16, burn::tensor::IntDType::I32);
+        device.configure(halves).expect("nothing has been made on it");
+        assert_eq!(Tensor::<1>::ones([1], &device).dtype(), DType::F16);
+        let size = Size { c: 3, h: 7, w: 9 };
+        let plans: Vec<Plan> =
+            edits(size).into_iter().map(|edit| Plan::Chain(vec![edit])).collect();
+        let (host, tensor) = both(&plans, size, &device);
+        assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-5));
+        let mix = Plan::Mix { own: 0.5, chains: vec![(0.5, vec![Edit::FlipHorizontal])] };
+        let (host, tensor) = both(&[mix], size, &device);
+        assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-6));
+        // A batch that somebody else holds is written anew, and so is a mixed one.
+        let images = floats(pixels(2 * 189), [2, 3, 7, 9], &device);
+        let flipped = crate::augment::carry_out(images.clone(), vec![Edit::FlipVertical; 2]);
+        assert_eq!(flipped.dtype(), DType::F32);
+        let plan = crate::MixPlan { partners: vec![1, 0], lambda: vec![0.25; 2] };
+        let mixed = plan.apply(images.clone()).expect("two rows");
+        assert_eq!(mixed.dtype(), DType::F32);
+        let read = |images: Tensor<4>| images.try_to_vec_as::<f32>().expect("reads");
+        let (mixed, images) = (read(mixed), read(images));
+        assert!((mixed[0] - 0.25 * images[0] - 0.75 * images[189]).abs() < 1e-6);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
-use super::{between, each_image};
+use super::{between, each_image, preserved};
 use crate::{MaskSource, RegularizeError};
 use burn::tensor::Tensor;
 use firebrick_core::{ConfigError, Philox, check};
@@ -310,11 +310,7 @@ impl ImageAugment {
     /// # Errors
     /// When a step is declared to change labels.
     pub fn labelled(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
-        if self.changes() {
-            return Err(RegularizeError::Refused(
-                "a step of this augmentation is declared to change labels: use it on unlabelled images, or declare it as label-preserving",
-            ));
-        }
+        preserved(self.changes())?;
         Ok(self.images(images))
     }
 }

@@ -249,8 +249,9 @@ pub(crate) fn auto_contrast(image: &mut [f32], size: Size) {
     for map in image.chunks_mut(size.area()) {
         let (low, high) = ends(map);
         if high > low {
-            let scale = 1.0 / (high - low);
-            map.iter_mut().for_each(|v| *v = ((*v - low) * scale).clamp(0.0, 1.0));
+            // A quotient, as torchvision's: the reciprocal of a range that is almost 0 is infinite.
+            let range = high - low;
+            map.iter_mut().for_each(|v| *v = ((*v - low) / range).clamp(0.0, 1.0));
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use super::kernel::{Scratch, Size};
 use super::{
-    AugMix, FeatureDropout, ImageAugment, LabelEffect, RandAugment, SequenceAugment, TableNoise,
-    TrivialAugment,
+    AugMix, FeatureDropout, ImageAugment, RandAugment, SequenceAugment, TableNoise, TrivialAugment,
+    preserved,
 };
 use crate::RegularizeError;
 use burn::data::dataset::transform::Mapper;
@@ -29,9 +29,10 @@ pub trait Augment: sealed::Sealed + Send + Sync {
     /// When it does not.
     fn check(&self, shape: &[usize]) -> Result<(), RegularizeError>;
 
-    /// Whether a step, or the policy, is declared to change labels.
+    /// Whether a step, or the whole, is declared to change labels.
     ///
-    /// A step is declared one way or the other; a policy preserves labels unless its `with_effect` says otherwise.
+    /// A step is declared one way or the other; a policy, and noise or dropout on a table, preserves labels unless its
+    /// `with_effect` says otherwise.
     fn changes_labels(&self) -> bool;
 
     /// Changes one item of a shape that fits, in row-major order, by numbers from `generator`.
@@ -48,15 +49,14 @@ fn rank(shape: &[usize], rank: usize, expected: &str) -> Result<(), RegularizeEr
 }
 
 macro_rules! images {
-    ($($name:ty, $changes:expr;)*) => {$(
+    ($($name:ty),*) => {$(
         impl sealed::Sealed for $name {}
         impl Augment for $name {
             fn check(&self, shape: &[usize]) -> Result<(), RegularizeError> {
                 rank(shape, 3, "an image [channels, height, width]")
             }
             fn changes_labels(&self) -> bool {
-                let changes: fn(&Self) -> bool = $changes;
-                changes(self)
+                self.changes()
             }
             fn sample(&self, values: &mut [f32], shape: &[usize], generator: &mut Philox) {
                 if let (&[c, h, w], false) = (shape, values.is_empty()) {
@@ -67,12 +67,7 @@ macro_rules! images {
         }
     )*};
 }
-images! {
-    ImageAugment, ImageAugment::changes;
-    RandAugment, |policy| policy.effect == LabelEffect::Changes;
-    TrivialAugment, |policy| policy.effect == LabelEffect::Changes;
-    AugMix, |policy| policy.effect == LabelEffect::Changes;
-}
+images!(ImageAugment, RandAugment, TrivialAugment, AugMix);
 
 impl sealed::Sealed for SequenceAugment {}
 impl Augment for SequenceAugment {
@@ -101,7 +96,7 @@ macro_rules! rows {
                 Err(RegularizeError::Shape { what: "an item", expected, found: shape.to_vec() })
             }
             fn changes_labels(&self) -> bool {
-                false
+                self.changes()
             }
             fn sample(&self, values: &mut [f32], _: &[usize], generator: &mut Philox) {
                 <$name>::sample(self, values, generator);
@@ -175,11 +170,7 @@ impl<A: Augment> AugmentMapper<A> {
     /// # Errors
     /// When a step is declared to change labels, or the shape does not fit.
     pub fn labelled(augment: A, shape: &[usize], seed: Seed) -> Result<Self, RegularizeError> {
-        if augment.changes_labels() {
-            return Err(RegularizeError::Refused(
-                "a step of this augmentation is declared to change labels: use it on unlabelled items, or declare it as label-preserving",
-            ));
-        }
+        preserved(augment.changes_labels())?;
         Self::unlabelled(augment, shape, seed)
     }
 
@@ -239,8 +230,8 @@ fn digest(values: &[f32]) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        AugMixConfig, FeatureDropoutConfig, ImageOp, MaskSource, RandAugmentConfig, SequenceOp,
-        Step, TableNoiseConfig,
+        AugMixConfig, FeatureDropoutConfig, ImageOp, LabelEffect, MaskSource, RandAugmentConfig,
+        SequenceOp, Step, TableNoiseConfig,
     };
     use burn::data::dataset::transform::MapperDataset;
     use burn::data::dataset::{Dataset, InMemDataset};
@@ -307,12 +298,14 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_declared_to_change_labels_is_for_unlabelled_items() {
-        fn check<A: Augment + Clone>(policy: A, changing: A) {
-            let shape = [3, 8, 8];
-            assert!(AugmentMapper::labelled(policy, &shape, Seed(5)).is_ok());
-            let refused = AugmentMapper::labelled(changing.clone(), &shape, Seed(5));
+        fn fits<A: Augment + Clone>(policy: A, changing: A, shape: &[usize]) {
+            assert!(AugmentMapper::labelled(policy, shape, Seed(5)).is_ok());
+            let refused = AugmentMapper::labelled(changing.clone(), shape, Seed(5));
             assert!(matches!(refused, Err(RegularizeError::Refused(_))));
-            assert!(AugmentMapper::unlabelled(changing, &shape, Seed(5)).is_ok());
+            assert!(AugmentMapper::unlabelled(changing, shape, Seed(5)).is_ok());
+        }
+        fn check<A: Augment + Clone>(policy: A, changing: A) {
+            fits(policy, changing, &[3, 8, 8]);
         }
         let rand = RandAugmentConfig::new().init(&masks()).expect("valid");
         check(rand.clone(), rand.with_effect(LabelEffect::Changes));
@@ -322,6 +315,12 @@ mod tests {
         check(mix.clone(), mix.clone().with_effect(LabelEffect::Changes));
         let back = mix.with_effect(LabelEffect::Changes).with_effect(LabelEffect::Preserves);
         assert!(!back.changes_labels());
+        // On tables too.
+        let table = || Tensor::<2>::from_floats([[0.0, 1.0], [2.0, 5.0]], &Device::flex());
+        let noise = TableNoiseConfig::new().fit(table(), &masks()).expect("valid");
+        fits(noise.clone(), noise.with_effect(LabelEffect::Changes), &[2]);
+        let drop = FeatureDropoutConfig::new().fit(table(), &masks()).expect("valid");
+        fits(drop.clone(), drop.with_effect(LabelEffect::Changes), &[2]);
     }
 
     #[test]

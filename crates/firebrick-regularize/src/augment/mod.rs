@@ -30,10 +30,12 @@ pub use table::{
     FeatureDropout, FeatureDropoutConfig, Smote, SmoteConfig, TableNoise, TableNoiseConfig,
 };
 
-use crate::MaskSource;
-use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use crate::dropout::constant;
+use crate::{MaskSource, RegularizeError};
+use burn::tensor::{DType, FloatDType, Tensor};
 pub(crate) use edit::Edit;
 use edit::Plan;
+use firebrick_backend::checkpointing::rejoin;
 use firebrick_backend::host::HostTensor;
 use firebrick_core::{Philox, Seed};
 use kernel::{Scratch, Size};
@@ -65,8 +67,8 @@ pub(crate) fn each_image(
     if n * c * h * w == 0 {
         return images;
     }
-    let (tracked, dtype) = (images.device().is_autodiff(), images.dtype());
-    let images = if tracked { images.inner() } else { images };
+    let (strategy, dtype) = (images.gradient_checkpointing_strategy(), images.dtype());
+    let images = images.inner();
     let images = if dtype == DType::F32 { images } else { images.cast(FloatDType::F32) };
     let plan = |index| draw(size, &mut generators.of(index));
     let in_place = |index, image: &mut [f32], scratch: &mut Scratch| {
@@ -75,7 +77,17 @@ pub(crate) fn each_image(
     let done = each_sample(images, in_place)
         .unwrap_or_else(|images| device::apply(images, (0..n).into_par_iter().map(plan).collect()));
     let done = if dtype == DType::F32 { done } else { done.cast(dtype) };
-    if tracked { Tensor::from_inner(done) } else { done }
+    rejoin(done, strategy)
+}
+
+/// An error where the labels of the samples cannot be used afterwards.
+pub(crate) fn preserved(changes: bool) -> Result<(), RegularizeError> {
+    if !changes {
+        return Ok(());
+    }
+    Err(RegularizeError::Refused(
+        "this augmentation, or a step of it, is declared to change labels: use it on unlabelled samples, or declare it as label-preserving",
+    ))
 }
 
 /// One change of each of the images, which are f32, not empty and on no autodiff device.
@@ -117,7 +129,7 @@ pub(crate) fn each_sample<const D: usize>(
             change(index, to, scratch);
         },
     );
-    Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+    Ok(constant(values, shape, &device, DType::F32))
 }
 
 /// Uniform between two ends.

@@ -19,8 +19,7 @@
 
 use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
-use super::{LabelEffect, each_image};
-use crate::penalty::widened;
+use super::{LabelEffect, each_image, preserved};
 use crate::sample::{beta, dirichlet};
 use crate::target::{impossible, same_rows};
 use crate::{MaskSource, RegularizeError};
@@ -29,6 +28,7 @@ use burn::tensor::{
     Tensor,
     activation::{log_softmax, softmax},
 };
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, Philox, check};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,38 @@ fn any(changes: &[Change], generator: &mut Philox) -> Change {
     changes[generator.below(changes.len() as u64) as usize]
 }
 
+/// What every policy has.
+macro_rules! policy {
+    ($name:ident) => {
+        impl $name {
+            /// The same with the user's word on what it does to labels; by default it preserves them.
+            #[must_use]
+            pub fn with_effect(self, effect: LabelEffect) -> Self {
+                Self { effect, ..self }
+            }
+
+            /// Changes images `[n, c, h, w]` in [0, 1].
+            #[must_use]
+            pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
+                each_image(images, &self.masks, |size, generator| self.plan(size, generator))
+            }
+
+            /// Changes images whose labels are used afterwards.
+            ///
+            /// # Errors
+            /// When it is declared to change labels.
+            pub fn labelled(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
+                preserved(self.changes())?;
+                Ok(self.images(images))
+            }
+
+            pub(super) fn changes(&self) -> bool {
+                self.effect == LabelEffect::Changes
+            }
+        }
+    };
+}
+
 /// Configuration of [`RandAugment`].
 #[derive(Config, Debug)]
 pub struct RandAugmentConfig {
@@ -197,23 +229,12 @@ impl RandAugmentConfig {
 pub struct RandAugment {
     ops: usize,
     share: f64,
-    pub(super) effect: LabelEffect,
+    effect: LabelEffect,
     masks: MaskSource,
 }
+policy!(RandAugment);
 
 impl RandAugment {
-    /// The same with the user's word on what it does to labels; by default it preserves them.
-    #[must_use]
-    pub fn with_effect(self, effect: LabelEffect) -> Self {
-        Self { effect, ..self }
-    }
-
-    /// Changes images `[n, c, h, w]` in [0, 1].
-    #[must_use]
-    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
-        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
-    }
-
     pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
         let mut edits = Vec::with_capacity(self.ops);
         for _ in 0..self.ops {
@@ -239,27 +260,16 @@ impl RandAugment {
 /// ```
 #[derive(Debug, Clone)]
 pub struct TrivialAugment {
-    pub(super) effect: LabelEffect,
+    effect: LabelEffect,
     masks: MaskSource,
 }
+policy!(TrivialAugment);
 
 impl TrivialAugment {
     /// Draws come from `masks`.
     #[must_use]
     pub fn new(masks: &MaskSource) -> Self {
         Self { effect: LabelEffect::Preserves, masks: masks.clone() }
-    }
-
-    /// The same with the user's word on what it does to labels; by default it preserves them.
-    #[must_use]
-    pub fn with_effect(self, effect: LabelEffect) -> Self {
-        Self { effect, ..self }
-    }
-
-    /// Changes images `[n, c, h, w]` in [0, 1].
-    #[must_use]
-    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
-        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
     }
 
     pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
@@ -310,23 +320,12 @@ pub struct AugMix {
     severity: usize,
     width: usize,
     alpha: f64,
-    pub(super) effect: LabelEffect,
+    effect: LabelEffect,
     masks: MaskSource,
 }
+policy!(AugMix);
 
 impl AugMix {
-    /// The same with the user's word on what it does to labels; by default it preserves them.
-    #[must_use]
-    pub fn with_effect(self, effect: LabelEffect) -> Self {
-        Self { effect, ..self }
-    }
-
-    /// Changes images `[n, c, h, w]` in [0, 1].
-    #[must_use]
-    pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
-        each_image(images, &self.masks, |size, generator| self.plan(size, generator))
-    }
-
     pub(super) fn plan(&self, size: Size, generator: &mut Philox) -> Plan {
         let own = beta(generator, self.alpha, self.alpha) as f32;
         let weights = dirichlet(generator, self.alpha, self.width);
@@ -449,6 +448,10 @@ mod tests {
         let mut image = [0.2f32, 0.6];
         kernel::contrast(&mut image, Size { c: 1, h: 1, w: 2 }, 0.5);
         assert!((image[0] - 0.3).abs() < 1e-6 && (image[1] - 0.5).abs() < 1e-6);
+        // As torchvision's: the reciprocal of this range is infinite.
+        let mut faint = [0.0f32, 1e-40];
+        kernel::auto_contrast(&mut faint, Size { c: 1, h: 1, w: 2 });
+        assert_eq!(faint, [0.0, 1.0]);
         let mut flat = [0.5f32; 4];
         kernel::auto_contrast(&mut flat, Size { c: 1, h: 2, w: 2 });
         assert_eq!(flat, [0.5; 4]);
@@ -500,6 +503,33 @@ mod tests {
             assert_eq!(with[1], 0.0);
             assert!((with[0] - without[0]).abs() < 1e-6, "{with:?} {without:?}");
             assert!((with[2] - without[1]).abs() < 1e-6, "{with:?} {without:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_declared_to_change_labels_refuses_labelled_images() {
+        let masks = MaskSource::new(Seed(2));
+        let (images, changes) = (photo(4, 3, &Device::flex()), LabelEffect::Changes);
+        let rand = RandAugmentConfig::new().init(&masks).expect("valid");
+        let trivial = TrivialAugment::new(&masks);
+        let mix = AugMixConfig::new().init(&masks).expect("valid");
+        for refused in [
+            rand.clone().with_effect(changes).labelled(images.clone()),
+            trivial.clone().with_effect(changes).labelled(images.clone()),
+            mix.clone().with_effect(changes).labelled(images.clone()),
+        ] {
+            let message = refused.expect_err("no label").to_string();
+            assert!(message.contains("declared to change labels"), "{message}");
+        }
+        let read = |images: Tensor<4>| images.try_to_vec_as::<f32>().expect("reads");
+        masks.seek(0);
+        let labelled = [rand.labelled(images.clone()), trivial.labelled(images.clone())];
+        let labelled = [labelled, [mix.labelled(images.clone()), Ok(images.clone())]];
+        masks.seek(0);
+        let plain = [rand.images(images.clone()), trivial.images(images.clone())];
+        let plain = [plain, [mix.images(images.clone()), images]];
+        for (labelled, plain) in labelled.into_iter().flatten().zip(plain.into_iter().flatten()) {
+            assert_eq!(read(labelled.expect("preserves")), read(plain));
         }
     }
 

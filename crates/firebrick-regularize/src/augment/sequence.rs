@@ -11,7 +11,7 @@
 //! D. S. Park et al., "SpecAugment", Interspeech 2019; T. T. Um et al., "Data augmentation of wearable sensor data",
 //! ICMI 2017.
 
-use super::{Generators, between};
+use super::{Generators, between, preserved};
 use crate::{LabelEffect, MaskSource, RegularizeError};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use firebrick_core::{ConfigError, Philox, check};
@@ -114,7 +114,9 @@ impl SequenceAugment {
                 }
                 SequenceOp::Crop { min_share } => {
                     let share = between(generator, min_share, 1.0);
-                    let length = ((share * t as f64).round() as usize).clamp(1, t);
+                    // As many steps as the share asks for, not one fewer; a product may be a rounding above its value.
+                    let least = (min_share * t as f64 * (1.0 - 1e-12)).ceil() as usize;
+                    let length = ((share * t as f64).round() as usize).clamp(least.clamp(1, t), t);
                     let start = generator.below((t - length + 1) as u64) as usize;
                     Edit::Front(start..start + length)
                 }
@@ -146,11 +148,7 @@ impl SequenceAugment {
     /// # Errors
     /// When a step is declared to change labels.
     pub fn labelled(&self, sequences: Tensor<3>) -> Result<Tensor<3>, RegularizeError> {
-        if self.changes() {
-            return Err(RegularizeError::Refused(
-                "a step of this augmentation is declared to change labels: use it on unlabelled sequences, or declare it as label-preserving",
-            ));
-        }
+        preserved(self.changes())?;
         Ok(self.sequences(sequences))
     }
 }
@@ -251,6 +249,22 @@ mod tests {
             assert!((4..=8).contains(&kept), "{steps:?}");
             assert!(steps[..kept].windows(2).all(|pair| pair[1] == pair[0] + 1.0));
             assert!(steps[kept..].iter().all(|&v| v == 0.0));
+        }
+    }
+
+    #[test]
+    fn a_crop_is_never_shorter_than_its_share() {
+        let mut generator = Seed(3).stream("test");
+        // 0.35 of 7 steps are 2.45, so at least 3; products of 7 and 100 steps are a rounding above 7.
+        for (min_share, t, least) in [(0.35, 7, 3), (0.07, 100, 7), (1e-9, 5, 1), (1.0, 6, 6)] {
+            let steps = vec![(SequenceOp::Crop { min_share }, LabelEffect::Preserves)];
+            let augment = SequenceAugment::new(steps, &MaskSource::new(Seed(1))).expect("valid");
+            let shortest =
+                (0..20_000).map(|_| match augment.draw(t, 1, &mut generator).remove(0) {
+                    Edit::Front(part) => part.len(),
+                    other => panic!("{other:?}"),
+                });
+            assert_eq!(shortest.min(), Some(least), "{min_share} of {t}");
         }
     }
 

@@ -11,13 +11,41 @@
 //! N. V. Chawla, K. W. Bowyer, L. O. Hall, W. P. Kegelmeyer, "SMOTE: synthetic minority over-sampling technique",
 //! JAIR 2002.
 
-use super::Generators;
+use super::{Generators, LabelEffect, preserved};
 use crate::dropout::constant;
 use crate::{MaskSource, RegularizeError, TrainingTable};
 use burn::config::Config;
 use burn::tensor::{Tensor, TensorData};
 use firebrick_core::{ConfigError, Philox, check};
 use rayon::prelude::*;
+
+/// What both changes of rows have.
+macro_rules! declared {
+    ($name:ident) => {
+        impl $name {
+            /// The same with the user's word on what it does to labels; by default it preserves them.
+            #[must_use]
+            pub fn with_effect(self, effect: LabelEffect) -> Self {
+                Self { effect, ..self }
+            }
+
+            /// Changes rows whose labels are used afterwards.
+            ///
+            /// # Errors
+            /// When it is declared to change labels, or the number of columns differs from the training rows'.
+            pub fn labelled(&self, rows: Tensor<2>) -> Result<Tensor<2>, RegularizeError> {
+                preserved(self.changes())?;
+                self.rows(rows)
+            }
+
+            pub(super) fn changes(&self) -> bool {
+                self.effect == LabelEffect::Changes
+            }
+        }
+    };
+}
+declared!(TableNoise);
+declared!(FeatureDropout);
 
 /// Configuration of [`TableNoise`].
 #[derive(Config, Debug)]
@@ -36,11 +64,13 @@ impl TableNoiseConfig {
         let scale = check::non_negative("scale", self.scale)?;
         let (_, deviations) = columns(rows)?;
         let deviations = deviations.into_iter().map(|std| std * scale).collect();
-        Ok(TableNoise { deviations, masks: masks.clone() })
+        Ok(TableNoise { deviations, effect: LabelEffect::Preserves, masks: masks.clone() })
     }
 }
 
 /// Adds noise to rows of a table, each column by its own spread.
+///
+/// It is declared to preserve labels; [`with_effect`](Self::with_effect) declares otherwise.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -56,6 +86,7 @@ impl TableNoiseConfig {
 #[derive(Debug, Clone)]
 pub struct TableNoise {
     deviations: Vec<f64>,
+    effect: LabelEffect,
     masks: MaskSource,
 }
 
@@ -107,15 +138,19 @@ impl FeatureDropoutConfig {
         masks: &MaskSource,
     ) -> Result<FeatureDropout, RegularizeError> {
         let prob = check::range("prob", self.prob, 0.0..1.0)?;
-        Ok(FeatureDropout { prob, means: columns(rows)?.0, masks: masks.clone() })
+        let (means, effect) = (columns(rows)?.0, LabelEffect::Preserves);
+        Ok(FeatureDropout { prob, means, effect, masks: masks.clone() })
     }
 }
 
 /// Replaces values of a table by their column's mean.
+///
+/// It is declared to preserve labels; [`with_effect`](Self::with_effect) declares otherwise.
 #[derive(Debug, Clone)]
 pub struct FeatureDropout {
     prob: f64,
     means: Vec<f64>,
+    effect: LabelEffect,
     masks: MaskSource,
 }
 
@@ -351,6 +386,21 @@ mod tests {
         ));
         let none = Tensor::<2>::zeros([0, 2], &device);
         assert!(TableNoiseConfig::new().fit(none, &MaskSource::new(Seed(2))).is_err());
+    }
+
+    #[test]
+    fn what_is_declared_to_change_labels_refuses_labelled_rows() {
+        let device = Device::flex();
+        let (masks, changes) = (MaskSource::new(Seed(2)), LabelEffect::Changes);
+        let noise = TableNoiseConfig::new().fit(table(10, &device), &masks).expect("valid");
+        let drop = FeatureDropoutConfig::new().fit(table(10, &device), &masks).expect("valid");
+        assert!(noise.labelled(table(4, &device)).is_ok());
+        assert!(drop.labelled(table(4, &device)).is_ok());
+        let (noise, drop) = (noise.with_effect(changes), drop.with_effect(changes));
+        for refused in [noise.labelled(table(4, &device)), drop.labelled(table(4, &device))] {
+            assert!(matches!(refused, Err(RegularizeError::Refused(_))));
+        }
+        assert!(noise.rows(table(4, &device)).is_ok() && drop.rows(table(4, &device)).is_ok());
     }
 
     /// All of these values as training rows.

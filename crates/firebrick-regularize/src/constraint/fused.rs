@@ -1,16 +1,20 @@
 //! A projection in host memory: all weights of a module in one parallel pass, in place.
 //!
-//! Weights are taken out of the module, cut into pieces, and put back; small ones are changed where they stand. What is
-//! not f32 in host memory is changed by tensor operations instead.
+//! What is to be done at each place of the module is found first. Then weights are taken out of it, cut into pieces, and
+//! put back; small ones are changed where they stand. What is not f32 in host memory is changed by tensor operations.
 
 use super::pass::{Columns, PIECE, Piece, run};
 use super::{Kernel, Rule};
 use crate::RegularizeError;
-use crate::penalty::{Target, widened};
+use crate::penalty::Target;
+use crate::places::{Key, Place, Places};
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
+use firebrick_backend::checkpointing::rejoin;
 use firebrick_backend::host::{HostTensor, Tracking};
-use firebrick_backend::{PathStack, Placeholders};
+use firebrick_backend::{Placeholders, widened};
+use std::any::Any;
+use std::collections::HashMap;
 
 /// A weight of so many elements is changed where it stands: to lead it out and back would take longer.
 const SMALL: usize = 1 << 13;
@@ -24,69 +28,50 @@ pub(super) fn project<M: Module, R: Rule>(
     rule: &R,
     target: &Target,
 ) -> Result<M, RegularizeError> {
+    let places = Places::of(&model, target, rule.axis())?;
     let kernel = rule.kernel(lr);
-    let mut out = Out {
-        rule,
-        target,
-        lr,
-        kernel,
-        path: PathStack::default(),
-        taken: Vec::new(),
-        away: Placeholders::default(),
-        error: None,
-    };
+    if kernel == Kernel::Nothing {
+        return Ok(model);
+    }
+    let (taken, away) = (Vec::new(), Placeholders::default());
+    let mut out = Out { rule, lr, kernel, places: &places, at: 0, taken, away };
     let model = model.map(&mut out);
-    let Out { mut taken, away, error, .. } = out;
-    if let Some(error) = error {
-        return Err(error);
+    let Out { mut taken, away, .. } = out;
+    if taken.is_empty() && !places.any_shared() {
+        return Ok(model);
     }
     let mut pieces = Vec::with_capacity(taken.len());
     taken.iter_mut().for_each(|weight| cut(&mut weight.host, kernel, weight.axis, &mut pieces));
     run(pieces);
-    Ok(model.map(&mut Back { taken: taken.into_iter(), away }))
+    let (taken, first) = (taken.into_iter().peekable(), HashMap::new());
+    Ok(model.map(&mut Back { places: &places, at: 0, taken, away, first }))
 }
 
 /// A weight on its way through the pass.
 struct Taken {
-    id: ParamId,
+    /// Its place in the module: a parameter's number may be that of several.
+    at: usize,
     host: HostTensor,
     axis: usize,
     tracking: Tracking,
 }
 
-/// Takes weights out of the module, or changes them at once where they are not in host memory.
+/// Takes weights out of the module, or changes them at once where they are small or not in host memory.
 struct Out<'a, R> {
     rule: &'a R,
-    target: &'a Target,
     lr: f64,
     kernel: Kernel,
-    path: PathStack,
+    places: &'a Places,
+    at: usize,
     taken: Vec<Taken>,
     away: Placeholders,
-    error: Option<RegularizeError>,
 }
 
 impl<R: Rule> ModuleMapper for Out<'_, R> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let covered =
-            param.is_require_grad() && self.target.covers(self.path.role(D), &param.id, &self.path);
-        // Nothing is done to a weight without elements.
-        if !covered || self.error.is_some() || param.lazy_shape().num_elements() == 0 {
-            return param;
-        }
-        let axis = match self.rule.axis(&self.path, D) {
-            Ok(axis) => axis,
-            Err(error) => {
-                self.error = Some(error);
-                return param;
-            }
-        };
+        let at = self.at;
+        self.at += 1;
+        let Place::Changes(axis) = self.places.at(at, param.id) else { return param };
         let (id, value, mapper) = param.consume();
         match HostTensor::take_tracked(value) {
             Ok((mut host, tracking)) if host.len() <= SMALL => {
@@ -97,7 +82,7 @@ impl<R: Rule> ModuleMapper for Out<'_, R> {
             }
             Ok((host, tracking)) => {
                 let placeholder = self.away.placeholder(id, mapper, &host);
-                self.taken.push(Taken { id, host, axis, tracking });
+                self.taken.push(Taken { at, host, axis, tracking });
                 placeholder
             }
             Err(elsewhere) => {
@@ -111,43 +96,57 @@ impl<R: Rule> ModuleMapper for Out<'_, R> {
 impl<R: Rule> Out<'_, R> {
     /// A trainable weight that is not in host memory, changed by tensor operations.
     fn elsewhere<const D: usize>(&self, value: Tensor<D>, axis: usize, id: ParamId) -> Tensor<D> {
-        let (checkpointing, distributed) =
+        let (strategy, distributed) =
             (value.gradient_checkpointing_strategy(), value.is_distributed());
         let dtype = value.dtype();
         let changed = self.rule.apply(widened(value.inner()), axis, self.lr).cast(dtype);
-        let value = Tensor::from_inner(changed);
-        let value = match checkpointing {
-            Some(strategy) => value.with_gradient_checkpointing_strategy(strategy),
-            None => value,
-        };
-        let value = value.require_grad();
+        let value = rejoin(changed, strategy).require_grad();
         if distributed { value.set_distributed(id) } else { value }
     }
 }
 
-/// Puts the weights back where they were taken from.
-struct Back {
-    taken: std::vec::IntoIter<Taken>,
+/// Puts the weights back where they were taken from, and gives further places of a parameter the value of its first: with
+/// nodes of their own in autodiff's graph burn would keep the gradient of the last place alone.
+struct Back<'a> {
+    places: &'a Places,
+    at: usize,
+    taken: std::iter::Peekable<std::vec::IntoIter<Taken>>,
     away: Placeholders,
+    /// The values of what lies in several places.
+    first: HashMap<Key, Box<dyn Any>>,
 }
 
-impl ModuleMapper for Back {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.taken.as_slice().first().is_none_or(|next| next.id != param.id) {
-            return param;
+impl ModuleMapper for Back<'_> {
+    fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let at = self.at;
+        self.at += 1;
+        let key = (param.id, D);
+        if let Some(own) = self.taken.next_if(|next| next.at == at)
+            && let Some(mapper) = self.away.mapper::<D>()
+        {
+            let value = own.host.give_tracked::<D>(own.tracking);
+            param = Param::from_mapped_value(param.id, value, mapper);
         }
-        let (Some(next), Some(mapper)) = (self.taken.next(), self.away.mapper::<D>()) else {
-            return param;
-        };
-        Param::from_mapped_value(next.id, next.host.give_tracked::<D>(next.tracking), mapper)
+        match self.places.at(at, param.id) {
+            Place::Changes(_) if self.places.shares(key) => {
+                self.first.insert(key, Box::new(param.base()));
+            }
+            Place::Again => {
+                let first =
+                    self.first.get(&key).and_then(|first| first.downcast_ref::<Tensor<D>>());
+                if let Some(value) = first {
+                    let (id, _, mapper) = param.consume();
+                    param = Param::from_mapped_value(id, value.clone(), mapper);
+                }
+            }
+            _ => {}
+        }
+        param
     }
 }
 
 /// Cuts a weight into pieces.
 fn cut<'a>(host: &'a mut HostTensor, kernel: Kernel, axis: usize, pieces: &mut Vec<Piece<'a>>) {
-    if matches!(kernel, Kernel::Nothing) {
-        return;
-    }
     let shape = host.shape();
     let values = host.as_mut_slice();
     if values.is_empty() {
@@ -179,6 +178,9 @@ mod tests {
         GroupLassoConfig, LassoGroups, MaxNormConfig, NonNegative, ProximalL1Config, UnitAxis,
     };
     use crate::{Projection, UnitNormConfig};
+    use burn::module::ParamGroup;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::GradientsParams;
     use burn::tensor::{DType, Device, TensorData};
     use firebrick_core::Seed;
 
@@ -227,6 +229,74 @@ mod tests {
         }
         check(&NonNegative::new());
         check(&ProximalL1Config::new(2.0).init().expect("valid"));
+    }
+
+    /// A layer whose weight goes through the pass.
+    fn linear() -> Linear {
+        let mut layer = LinearConfig::new(128, 128).init(&Device::flex().autodiff());
+        let values = crate::MaskSource::new(Seed(5)).normals(128 * 128);
+        let data = TensorData::new(values, [128, 128]);
+        layer.weight = Param::from_data(data, &Device::flex().autodiff());
+        layer
+    }
+
+    fn weight(layer: &Linear) -> Vec<f32> {
+        layer.weight.val().try_to_vec_as().expect("reads")
+    }
+
+    #[test]
+    fn of_two_places_of_a_parameter_the_one_that_is_covered_is_changed() {
+        let rule = MaxNormConfig::new().with_max(0.5).init().expect("valid");
+        let student = linear();
+        let before = weight(&student);
+        let alone = weight(&rule.project(linear(), 0.1).expect("known"));
+        assert_ne!(alone, before);
+        // A frozen copy that stands before what trains has its number.
+        let teacher = student.clone().no_grad();
+        let (teacher, student) = rule.project((teacher, student), 0.1).expect("known");
+        assert_eq!((weight(&teacher), weight(&student)), (before.clone(), alone.clone()));
+        assert!(student.weight.is_require_grad() && !teacher.weight.is_require_grad());
+        // Of two that train, a group may name the second.
+        let narrowed = rule.only(ParamGroup::from_path("1.weight"));
+        let layer = linear();
+        let tied = vec![layer.clone(), layer];
+        let tied = narrowed.project(tied, 0.1).expect("known");
+        assert_eq!((weight(&tied[0]), weight(&tied[1])), (before, alone));
+    }
+
+    #[test]
+    fn tied_weights_are_changed_once_and_stay_one_parameter() {
+        fn check(rule: &impl Projection) {
+            // In host memory large and small, and elsewhere.
+            for (side, dtype) in [(128, DType::F32), (8, DType::F32), (8, DType::F64)] {
+                let device = Device::flex().autodiff();
+                let layer = || {
+                    let values = crate::MaskSource::new(Seed(5)).normals(side * side);
+                    let data = TensorData::new(values, [side, side]);
+                    let values = Tensor::<2>::from_data(data, (&device, dtype)).require_grad();
+                    let mut layer = LinearConfig::new(side, side).with_bias(false).init(&device);
+                    layer.weight = Param::from_tensor(values);
+                    layer
+                };
+                let alone = rule.project(layer(), 0.1).expect("known");
+                let own = layer();
+                let tied = rule.project([own.clone(), own], 0.1).expect("known");
+                assert_eq!(weight(&tied[0]), weight(&alone));
+                assert_eq!(weight(&tied[1]), weight(&alone));
+                // The gradient is that of both places.
+                let input = || Tensor::<2>::ones([2, side], (&device, dtype));
+                let output = tied[1].forward(tied[0].forward(input()));
+                let gradients = GradientsParams::from_grads(output.sum().backward(), &tied);
+                let output = alone.forward(alone.forward(input()));
+                let expected = GradientsParams::from_grads(output.sum().backward(), &alone);
+                let found = gradients.get::<2>(tied[0].weight.id).expect("has one");
+                let expected = expected.get::<2>(alone.weight.id).expect("has one");
+                found.into_data().assert_eq(&expected.into_data(), true);
+            }
+        }
+        // A second time would shrink it more.
+        check(&ProximalL1Config::new(2.0).init().expect("valid"));
+        check(&MaxNormConfig::new().with_max(0.5).init().expect("valid"));
     }
 
     #[test]

@@ -12,21 +12,23 @@
 //! et al., "Group sparse regularization for deep neural networks", Neurocomputing 2017.
 
 use super::{Kernel, Rule, norms, projection};
-use crate::RegularizeError;
 use crate::penalty::{PenaltyScope, Target};
-use crate::units::{UnitAxis, axes_of};
+use crate::units::{Axis, UnitAxis};
 use burn::config::Config;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 
 /// What a group of the group lasso is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LassoGroups {
-    /// The incoming weights of a unit or output channel: units are removed.
+    /// The incoming weights of a unit or output channel, as [`UnitAxis::ByLayer`](crate::UnitAxis::ByLayer) finds them:
+    /// units are removed.
     Units,
     /// The outgoing weights of an input or input channel: inputs are removed, feature selection in layer 1.
+    ///
+    /// A convolution with groups has a weight [out, in / groups, k...]: a slice of it holds one input of every group, and
+    /// they are removed together. Nothing in a weight tells its groups; limit the paths where that is not meant.
     Inputs,
     /// The slices along this axis.
     Along(usize),
@@ -66,17 +68,11 @@ pub struct GroupLasso {
 projection!(GroupLasso);
 
 impl Rule for GroupLasso {
-    fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
+    fn axis(&self) -> Axis {
         match self.groups {
-            LassoGroups::Units => UnitAxis::ByLayer.of(|| path.path(), path.owner(), rank),
-            LassoGroups::Along(axis) => UnitAxis::At(axis).of(|| path.path(), path.owner(), rank),
-            LassoGroups::Inputs => {
-                let axes = axes_of(path.owner(), rank);
-                axes.map(|axes| axes.input).ok_or_else(|| RegularizeError::UnitAxis {
-                    path: path.path(),
-                    owner: path.owner().to_owned(),
-                })
-            }
+            LassoGroups::Units => Axis::Units(UnitAxis::ByLayer),
+            LassoGroups::Along(axis) => Axis::Units(UnitAxis::At(axis)),
+            LassoGroups::Inputs => Axis::Inputs,
         }
     }
     fn kernel(&self, lr: f64) -> Kernel {

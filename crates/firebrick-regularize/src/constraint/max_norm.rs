@@ -13,12 +13,10 @@
 //! stay to the bit.
 
 use super::{Kernel, Rule, norms, projection};
-use crate::RegularizeError;
 use crate::penalty::{PenaltyScope, Target};
-use crate::units::UnitAxis;
+use crate::units::{Axis, UnitAxis};
 use burn::config::Config;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`MaxNorm`].
@@ -65,8 +63,8 @@ pub struct MaxNorm {
 projection!(MaxNorm);
 
 impl Rule for MaxNorm {
-    fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
-        self.axis.of(|| path.path(), path.owner(), rank)
+    fn axis(&self) -> Axis {
+        Axis::Units(self.axis)
     }
     fn kernel(&self, _: f64) -> Kernel {
         Kernel::MaxNorm(self.max)

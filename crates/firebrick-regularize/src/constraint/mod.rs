@@ -1,8 +1,8 @@
 //! What is done to the weights after a step: constraints, and proximal steps of penalties with a kink.
 //!
-//! Each rule has a file of its own with its formula and reference. A rule says which axis of a weight counts its units,
-//! what becomes of weights in host memory (a `Kernel`, which `fused` runs over all of them in one pass), and the same
-//! by tensor operations for weights that lie elsewhere.
+//! Each rule has a file of its own with its formula and reference. A rule says along which axis of a weight it works, what
+//! becomes of weights in host memory (a `Kernel`, which `fused` runs over all of them in one pass), and the same by
+//! tensor operations for weights that lie elsewhere.
 
 mod fused;
 mod group_lasso;
@@ -20,19 +20,47 @@ pub use proximal_l1::{ProximalL1, ProximalL1Config};
 pub use unit_norm::{UnitNorm, UnitNormConfig};
 
 use crate::RegularizeError;
+use crate::units::Axis;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use kernel::Kernel;
 
 /// A change of the weights after the optimizer's step. Tuples of one to four apply in their order, `None` does nothing.
 pub trait Projection {
-    /// The model after it; `lr` is the learning rate of the step, which proximal steps multiply by.
+    /// Whether [`project`](Self::project) would take this model and learning rate.
     ///
-    /// Only trainable weights are changed: no biases, norms, embeddings or running statistics.
+    /// `project` takes the model and, where it fails, does not give it back: a loop that must not lose its model asks here
+    /// first. The answer depends on the layers of the model and on `lr`, not on the values of the weights.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::Device;
+    /// use firebrick_regularize::{MaxNormConfig, NonNegative, Projection};
+    ///
+    /// let rules = (MaxNormConfig::new().init()?, NonNegative::new());
+    /// let model = LinearConfig::new(4, 3).init(&Device::flex().autodiff());
+    /// assert!(rules.check(&model, f64::NAN).is_err()); // a rate that a schedule got wrong
+    /// rules.check(&model, 0.1)?;
+    /// let model = rules.project(model, 0.1)?; // cannot fail
+    /// # let _ = model;
+    /// # Ok::<(), firebrick_regularize::RegularizeError>(())
+    /// ```
     ///
     /// # Errors
-    /// When a weight's unit axis is unknown, or `lr` negative or not finite.
+    /// As those of `project`; none unless a rule says otherwise.
+    fn check<M: Module>(&self, _model: &M, _lr: f64) -> Result<(), RegularizeError> {
+        Ok(())
+    }
+
+    /// The model after it; `lr` is the learning rate of the step, which proximal steps multiply by.
+    ///
+    /// Only trainable weights are changed: no biases, norms, embeddings or running statistics. Of places that share a
+    /// parameter (tied weights) the first is changed and the others get its value, so that they stay one parameter to
+    /// autodiff; a group that names some of them alone changes those, and unties them.
+    ///
+    /// # Errors
+    /// When a weight's unit axis is unknown, or `lr` negative or not finite. The model is gone then; [`check`](Self::check)
+    /// tells beforehand.
     fn project<M: Module>(&self, model: M, lr: f64) -> Result<M, RegularizeError>;
 }
 
@@ -43,6 +71,9 @@ impl Projection for () {
 }
 
 impl<P: Projection> Projection for Option<P> {
+    fn check<M: Module>(&self, model: &M, lr: f64) -> Result<(), RegularizeError> {
+        self.as_ref().map_or(Ok(()), |rule| rule.check(model, lr))
+    }
     fn project<M: Module>(&self, model: M, lr: f64) -> Result<M, RegularizeError> {
         match self {
             Some(rule) => rule.project(model, lr),
@@ -54,7 +85,13 @@ impl<P: Projection> Projection for Option<P> {
 macro_rules! in_order {
     ($($rule:ident $index:tt),+) => {
         impl<$($rule: Projection),+> Projection for ($($rule,)+) {
+            fn check<Model: Module>(&self, model: &Model, lr: f64) -> Result<(), RegularizeError> {
+                $(self.$index.check(model, lr)?;)+
+                Ok(())
+            }
             fn project<Model: Module>(&self, model: Model, lr: f64) -> Result<Model, RegularizeError> {
+                // Before the first one has done its work.
+                self.check(&model, lr)?;
                 $(let model = self.$index.project(model, lr)?;)+
                 Ok(model)
             }
@@ -68,8 +105,8 @@ in_order!(A 0, B 1, C 2, D 3);
 
 /// What a projection makes of one weight.
 trait Rule {
-    /// The axis it works along, if it needs one.
-    fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError>;
+    /// The axis it works along.
+    fn axis(&self) -> Axis;
     /// The rule for weights in host memory.
     fn kernel(&self, lr: f64) -> Kernel;
     /// The same by tensor operations.
@@ -89,6 +126,14 @@ macro_rules! projection {
         }
 
         impl $crate::Projection for $name {
+            fn check<M: burn::module::Module>(
+                &self,
+                model: &M,
+                lr: f64,
+            ) -> Result<(), $crate::RegularizeError> {
+                firebrick_core::check::non_negative("lr", lr)?;
+                $crate::places::Places::of(model, &self.target, self.axis()).map(drop)
+            }
             fn project<M: burn::module::Module>(
                 &self,
                 model: M,
@@ -254,6 +299,31 @@ mod tests {
         assert!(MaxNormConfig::new().with_max(0.0).init().is_err());
         let out = MaxNormConfig::new().with_axis(UnitAxis::At(2)).init().expect("valid");
         assert!(out.project(own(), 0.1).is_err());
+    }
+
+    #[test]
+    fn what_project_refuses_is_told_beforehand_and_loses_nothing() {
+        #[derive(Module, Debug)]
+        struct Two {
+            known: Linear,
+            own: Param<Tensor<2>>,
+        }
+        let device = Device::flex().autodiff();
+        let max = || MaxNormConfig::new().init().expect("valid");
+        let positive = NonNegative::new;
+        let two = Two { known: linear(&device), own: Param::from_data(ROWS, &device) };
+        // The first rule fits and the second one does not.
+        let rules = (positive(), max());
+        let error = rules.check(&two, 0.1).expect_err("an unknown layer");
+        assert_eq!(Err(error), rules.project(two.clone(), 0.1).map(drop));
+        assert!(Some(max()).check(&two, 0.1).is_err() && None::<MaxNorm>.check(&two, 0.1).is_ok());
+        for lr in [f64::NAN, -0.1, f64::INFINITY] {
+            let error = (positive(), positive()).check(&two, lr).expect_err("no rate").to_string();
+            assert!(error.starts_with("`lr` must be"), "{error}");
+        }
+        let named = max().only(ParamGroup::from_path("known.weight"));
+        (positive(), named.clone()).check(&two, 0.1).expect("what is left is known");
+        assert!((positive(), named).project(two, 0.1).is_ok());
     }
 
     #[test]

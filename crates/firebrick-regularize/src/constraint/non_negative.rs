@@ -6,10 +6,9 @@
 //! ```
 
 use super::{Kernel, Rule, projection};
-use crate::RegularizeError;
 use crate::penalty::{PenaltyScope, Target};
+use crate::units::Axis;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 
 /// Sets negative weights to 0; NaN stays visible.
 #[derive(Debug, Clone)]
@@ -33,8 +32,8 @@ impl Default for NonNegative {
 }
 
 impl Rule for NonNegative {
-    fn axis(&self, _: &PathStack, _: usize) -> Result<usize, RegularizeError> {
-        Ok(0)
+    fn axis(&self) -> Axis {
+        Axis::Elements
     }
     fn kernel(&self, _: f64) -> Kernel {
         Kernel::NonNegative

@@ -2,12 +2,13 @@
 //!
 //! A unit is read twice, for its norm and to be scaled, and memory must not wait in between: while one row is scaled
 //! in the cache the next one is read. Columns cannot be scaled before all of their matrix has been read; the second walk
-//! starts at the end, which the second-level cache still holds, and finds the rest in the third. To scale one matrix
-//! while the next is read gains nothing over that.
+//! starts at the end, which the second-level cache still holds, finds the rest in the third, and passes over columns that
+//! stay. To scale one matrix while the next is read gains nothing over that.
 
 use super::Kernel;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of one piece of work: a megabyte, which stays in the second-level cache.
 pub(super) const PIECE: usize = 1 << 18;
@@ -18,6 +19,8 @@ const FEW: usize = 64;
 const SUMS: usize = 4;
 /// Rows that are shorter are taken together, so that loops are long.
 const SHORT: usize = 512;
+/// Elements of a cache line.
+const LINE: usize = 16;
 /// Elements that the second walk over columns goes upwards through at a time: half of a second-level cache.
 const BLOCK: usize = 1 << 16;
 
@@ -92,17 +95,41 @@ impl<'a> Columns<'a> {
         for sum in sums {
             factors.push(self.kernel.factor(sum.sqrt(), self.size));
         }
-        if factors.iter().all(|&factor| factor == 1.0) {
+        let factors = factors.repeat(width / self.units);
+        let stretches = stretches(&factors);
+        if stretches.is_empty() {
             return;
         }
-        let factors = factors.repeat(width / self.units);
         // From the end, where rows are still in the cache; upwards within a block, as processors read ahead.
         for block in self.rows.rchunks_mut((BLOCK / width).max(1)) {
             for row in block {
-                scale_each(simd, row, &factors);
+                for stretch in &stretches {
+                    // The last row may be shorter.
+                    let end = stretch.end.min(row.len());
+                    if let Some(part) = row.get_mut(stretch.start..end) {
+                        scale_each(simd, part, &factors[stretch.clone()]);
+                    }
+                }
             }
         }
     }
+}
+
+/// The parts of a row that change, in whole cache lines: the rest of it needs to be neither read again nor written.
+fn stretches(factors: &[f32]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (line, factors) in factors.chunks(LINE).enumerate() {
+        if factors.iter().all(|&factor| factor == 1.0) {
+            continue;
+        }
+        let start = line * LINE;
+        let end = start + factors.len();
+        match found.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => found.push(start..end),
+        }
+    }
+    found
 }
 
 impl Piece<'_> {
@@ -346,6 +373,31 @@ mod tests {
                 close(&middle, &model(kernel, &values, units, |at| at / size));
             }
         }
+    }
+
+    #[test]
+    fn of_columns_only_those_too_large_change() {
+        for units in [3, 24, 70, 600] {
+            let mut values = draw(37 * units, 8);
+            let large = [0, units / 2, units - 1];
+            for row in values.chunks_mut(units) {
+                large.iter().for_each(|&unit| row[unit] *= 100.0);
+            }
+            let kernel = Kernel::MaxNorm(30.0);
+            let expected = model(kernel, &values, units, |at| at % units);
+            let mut found = values.clone();
+            run(vec![columns(kernel, &mut found, units)]);
+            close(&found, &expected);
+            for (at, (found, value)) in found.iter().zip(&values).enumerate() {
+                assert_eq!(found != value, large.contains(&(at % units)), "{at} of {units}");
+            }
+        }
+        let mut factors = [1.0; 100];
+        assert!(stretches(&factors).is_empty());
+        factors[20] = 0.5;
+        factors[40] = f32::NAN;
+        factors[99] = 0.0;
+        assert_eq!(stretches(&factors), [16..48, 96..100]);
     }
 
     #[test]

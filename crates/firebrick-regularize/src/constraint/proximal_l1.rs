@@ -11,11 +11,10 @@
 //! algorithms", 2014.
 
 use super::{Kernel, Rule, projection};
-use crate::RegularizeError;
 use crate::penalty::{PenaltyScope, Target};
+use crate::units::Axis;
 use burn::config::Config;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`ProximalL1`].
@@ -60,8 +59,8 @@ pub struct ProximalL1 {
 projection!(ProximalL1);
 
 impl Rule for ProximalL1 {
-    fn axis(&self, _: &PathStack, _: usize) -> Result<usize, RegularizeError> {
-        Ok(0)
+    fn axis(&self) -> Axis {
+        Axis::Elements
     }
     fn kernel(&self, lr: f64) -> Kernel {
         Kernel::Soft((lr * self.strength) as f32)

@@ -9,12 +9,10 @@
 //! Keras adds an epsilon to the norm; here a unit of norm 1 stays as it is.
 
 use super::{Kernel, Rule, norms, projection};
-use crate::RegularizeError;
 use crate::penalty::{PenaltyScope, Target};
-use crate::units::UnitAxis;
+use crate::units::{Axis, UnitAxis};
 use burn::config::Config;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 
 /// Configuration of [`UnitNorm`].
 #[derive(Config, Debug)]
@@ -41,8 +39,8 @@ pub struct UnitNorm {
 projection!(UnitNorm);
 
 impl Rule for UnitNorm {
-    fn axis(&self, path: &PathStack, rank: usize) -> Result<usize, RegularizeError> {
-        self.axis.of(|| path.path(), path.owner(), rank)
+    fn axis(&self) -> Axis {
+        Axis::Units(self.axis)
     }
     fn kernel(&self, _: f64) -> Kernel {
         Kernel::UnitNorm

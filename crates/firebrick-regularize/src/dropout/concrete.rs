@@ -18,10 +18,10 @@
 
 use super::{Noise, constant};
 use crate::MaskSource;
-use crate::penalty::widened;
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::sigmoid};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`ConcreteDropout`].

@@ -15,11 +15,10 @@
 //! flags of normalization layers are switched off and those of the noise layers stay as they are.
 
 use crate::RegularizeError;
-use crate::penalty::widened;
 use burn::config::Config;
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
+use firebrick_backend::{PathStack, widened};
 use firebrick_core::{ConfigError, check};
 
 /// Configuration of [`MonteCarlo`].
@@ -77,10 +76,14 @@ pub struct Prediction<const D: usize> {
 }
 
 impl MonteCarlo {
-    /// Runs `forward` on `model` and gathers mean and variance; `model` itself is left as it is.
+    /// Runs `forward` on `model` and gathers mean and variance; parameters and flags of `model` are left as they are.
     ///
     /// The model must be in training state and its input on an autodiff device, for otherwise burn's noise layers
-    /// are the identity.
+    /// are the identity. Running statistics are those that evaluation has. The passes draw from the model's
+    /// [`MaskSource`](crate::MaskSource): where training goes on and must not depend on them, seek back to its position.
+    ///
+    /// Where nothing is random (no noise layer, or a strength of 0, as before the start of a late schedule) every pass is
+    /// the same, and the variance is 0: that is no certainty.
     ///
     /// # Errors
     /// When the output is not on an autodiff device: every pass would be the same.
@@ -89,6 +92,9 @@ impl MonteCarlo {
         model: &M,
         mut forward: impl FnMut(&M) -> Tensor<D>,
     ) -> Result<Prediction<D>, RegularizeError> {
+        // burn keeps the statistics of the last training pass pending, and normalizes by those before it; to evaluate takes
+        // them over, for all clones.
+        let _ = model.valid();
         let norms = ParamGroup::from_ids(norm_flags(model));
         // Without gradients no graph is kept; no_grad leaves the flags of the noise layers alone.
         let model = model.clone().no_grad().freeze_group(norms);
@@ -208,6 +214,27 @@ mod tests {
                 net.norm.running_mean.value_sync().try_to_vec_as().expect("reads");
             assert!(running.iter().all(|&mean| (mean - 0.1).abs() < 1e-6));
             assert!(net.linear.weight.is_require_grad());
+        }
+    }
+
+    #[test]
+    fn without_noise_the_mean_is_the_evaluation_of_the_model() {
+        for device in devices() {
+            let device = device.autodiff();
+            let masks = MaskSource::new(Seed(5));
+            let mut net = Net::new(&device);
+            net.dropout = InvertedDropoutConfig::new(0.5).init(&masks).expect("valid");
+            masks.set_strength(0.0).expect("valid");
+            // A training pass whose statistics are pending: it moves the means to 0.3.
+            let input = Tensor::<2>::full([4, 10], 3.0, &device);
+            let _ = net.forward(input.clone());
+            let monte = MonteCarloConfig::new().with_passes(2).init().expect("valid");
+            let found = monte.predict(&net, |net| net.forward(input.clone())).expect("on autodiff");
+            let read = |tensor: Tensor<2>| tensor.try_to_vec_as::<f32>().expect("reads");
+            let mean = read(found.mean);
+            assert!(mean.iter().all(|mean| (mean / 28.5 - 1.0).abs() < 0.01), "{mean:?}");
+            assert_eq!(mean, read(net.valid().forward(input.inner())));
+            assert_eq!(read(found.variance), [0.0; 4]);
         }
     }
 

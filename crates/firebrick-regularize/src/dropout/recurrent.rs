@@ -85,6 +85,9 @@ impl ZoneoutConfig {
 
 /// Keeps units of a recurrent state at their old value, at random while training and in part in evaluation.
 ///
+/// Evaluation mixes by the probability times the strength of its [`MaskSource`], which no record of a model holds: where a
+/// schedule has set it, save [`MaskSource::strength`] beside the model and set it again before the model evaluates.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use firebrick_core::Seed;
@@ -358,6 +361,23 @@ mod tests {
             let back = read(layer.valid().train().forward(old, new));
             assert!(back.iter().all(|&v| v == 0.0 || v == 1.0));
         }
+    }
+
+    #[test]
+    fn evaluation_of_zoneout_depends_on_the_strength_that_is_saved_beside_the_model() {
+        let device = Device::flex();
+        let masks = MaskSource::new(Seed(2));
+        masks.set_strength(0.5).expect("valid");
+        let mixed = |masks: &MaskSource| {
+            let layer = ZoneoutConfig::new(0.4).init(masks).expect("valid");
+            read(layer.forward(Tensor::<1>::zeros([1], &device), Tensor::ones([1], &device)))[0]
+        };
+        assert!((mixed(&masks) - 0.8).abs() < 1e-6);
+        // A new process begins at full strength.
+        let again = MaskSource::new(Seed(2));
+        assert!((mixed(&again) - 0.6).abs() < 1e-6);
+        again.set_strength(masks.strength()).expect("valid");
+        assert_eq!(mixed(&again), mixed(&masks));
     }
 
     #[test]

@@ -19,6 +19,7 @@
 
 use super::{Noise, constant};
 use crate::MaskSource;
+use crate::masks::PerParameter;
 use burn::config::Config;
 use burn::module::{Module, ModuleMapper, Param, ParamGroup};
 use burn::nn::Linear;
@@ -120,7 +121,8 @@ impl WeightDropConfig {
 /// Gives a module whose chosen weights are masked, for one forward pass.
 ///
 /// The masked module is used and dropped; gradients flow to the weights of the module that was given, so
-/// `GradientsParams::from_grads` takes that one. A recurrent layer keeps the mask over its whole sequence.
+/// `GradientsParams::from_grads` takes that one. A recurrent layer keeps the mask over its whole sequence, and a weight
+/// that lies in several places (tied weights) has the same one in all of them.
 ///
 /// ```
 /// use burn::module::ParamGroup;
@@ -154,6 +156,7 @@ impl WeightDrop {
     pub fn apply<M: Module>(&self, module: &M) -> M {
         struct Drop<'a> {
             layer: &'a WeightDrop,
+            draws: PerParameter<'a>,
             path: PathStack,
         }
         impl ModuleMapper for Drop<'_> {
@@ -168,16 +171,17 @@ impl WeightDrop {
                     && self.layer.group.matches(&param.id, Some(&self.path.path()));
                 let active = self.layer.noise.active(&param.lazy_device());
                 let (true, Some(prob)) = (chosen, active) else { return param };
-                let masks = &self.layer.noise.masks;
+                let masks = self.draws.masks(param.id);
                 param.map(|weight| {
                     let shape = weight.dims();
-                    super::masked(weight, shape, prob, masks)
+                    super::masked(weight, shape, prob, &masks)
                 })
             }
         }
         // A lazy parameter is drawn first, so that the module and its masked clone have the same weights.
         let _ = firebrick_backend::parameters(module);
-        module.clone().map(&mut Drop { layer: self, path: PathStack::default() })
+        let draws = PerParameter::new(&self.noise.masks);
+        module.clone().map(&mut Drop { layer: self, draws, path: PathStack::default() })
     }
 }
 
@@ -330,6 +334,21 @@ mod tests {
         assert!(zeros(&back.cell_gate.hidden_transform.weight) > 0);
         let frozen = drop.freeze().apply(&lstm);
         assert_eq!(zeros(&frozen.cell_gate.hidden_transform.weight), 0);
+    }
+
+    #[test]
+    fn tied_weights_have_the_same_mask() {
+        let device = Device::flex().autodiff();
+        let masks = MaskSource::new(Seed(5));
+        let drop = WeightDropConfig::new().init(ParamGroup::all(), &masks).expect("valid");
+        let layer = ones(20, 30, &device);
+        let _ = layer.weight.val();
+        let masked = drop.apply(&[layer.clone(), ones(20, 30, &device), layer]);
+        let [first, other, again] =
+            masked.map(|layer| -> Vec<f32> { layer.weight.val().try_to_vec_as().expect("reads") });
+        assert_eq!(first, again);
+        assert_ne!(first, other);
+        assert_eq!(masks.position(), 2 * 150);
     }
 
     #[test]

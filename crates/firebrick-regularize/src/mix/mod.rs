@@ -23,10 +23,11 @@ mod cut;
 
 pub use cut::{CutBox, CutMix, CutMixConfig, CutPlan};
 
+use crate::dropout::constant;
 use crate::sample::beta;
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, check};
 use rayon::prelude::*;
@@ -68,7 +69,7 @@ impl MixPlan {
         let mut shape = [1; D];
         shape[0] = self.lambda.len();
         let lambda = self.lambda.iter().map(|&l| l as f32).collect();
-        let lambda = crate::dropout::constant::<D>(lambda, shape, &input.device(), input.dtype());
+        let lambda = constant::<D>(lambda, shape, &input.device(), input.dtype());
         let partners = input.clone().select(0, self.indices(&input));
         Ok(input * lambda.clone() + partners * (lambda.neg() + 1.0))
     }
@@ -129,7 +130,7 @@ fn each_row<const D: usize>(
     let mut values = vec![0f32; elements];
     let each = |(row, to): (usize, &mut [f32])| fill(row, &rows, to);
     values.par_chunks_mut(size).enumerate().for_each(each);
-    Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+    Ok(constant(values, shape, &device, DType::F32))
 }
 
 /// Draws partners and shares for `n` rows.
@@ -295,7 +296,7 @@ impl ManifoldPlan {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::{DType, Device};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 

@@ -13,10 +13,10 @@
 //! G. Tucker, J. Chorowski, L. Kaiser, G. Hinton, "Regularizing neural networks by penalizing confident output
 //! distributions", ICLR 2017 workshop.
 
-use super::widened;
 use crate::target::impossible;
 use burn::config::Config;
 use burn::tensor::{Tensor, activation::log_softmax, s};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,8 @@
 //! spectral     strength / 2 * sigma_1(W)^2         sigma_1 = u^T W v by power iteration
 //! ```
 //! A kernel is read as the matrix [units, everything else], which is not the operator that the convolution
-//! applies.
+//! applies. Which axis counts units matters for kernels and for the off-diagonal form; else a matrix and its transpose are
+//! alike.
 //!
 //! # Reference
 //! A. Brock, T. Lim, J. M. Ritchie, N. Weston, "Neural photo editing with introspective adversarial networks",
@@ -15,15 +16,17 @@
 //! (off-diagonal); Y. Yoshida, T. Miyato, "Spectral norm regularization for improving the generalizability of
 //! deep learning", 2017.
 
-use super::{Measure, Penalty, PenaltyScope, Site, Target, sum_over, widened};
-use crate::units::axes_of;
+use super::{Measure, Penalty, PenaltyScope, Site, Target, sum_over};
+use crate::RegularizeError;
+use crate::places::Places;
+use crate::units::{Axis, UnitAxis};
 use burn::config::Config;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use firebrick_core::{ConfigError, Seed, check};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the Gram matrix is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub struct OrthogonalConfig {
     /// What the Gram matrix is compared with.
     #[config(default = "Gram::Identity")]
     pub gram: Gram,
+    /// The axis that counts units.
+    #[config(default = "UnitAxis::ByLayer")]
+    pub axis: UnitAxis,
 }
 
 impl OrthogonalConfig {
@@ -51,11 +57,14 @@ impl OrthogonalConfig {
     /// When `strength` is negative, NaN or infinite.
     pub fn init(&self) -> Result<Orthogonal, ConfigError> {
         let strength = check::non_negative("strength", self.strength)?;
-        Ok(Orthogonal { strength, gram: self.gram, target: Target::new(PenaltyScope::Weights) })
+        let target = Target::new(PenaltyScope::Weights);
+        Ok(Orthogonal { strength, gram: self.gram, axis: self.axis, target })
     }
 }
 
 /// Draws the units of a layer towards orthogonality.
+///
+/// A weight whose unit axis is unknown is read by its first axis; [`check`](Penalty::check) tells.
 ///
 /// ```
 /// use burn::nn::{Initializer, LinearConfig};
@@ -72,6 +81,7 @@ impl OrthogonalConfig {
 pub struct Orthogonal {
     strength: f64,
     gram: Gram,
+    axis: UnitAxis,
     target: Target,
 }
 
@@ -84,6 +94,13 @@ impl Orthogonal {
 }
 
 impl Penalty for Orthogonal {
+    fn check<M: Module>(&self, model: &M) -> Result<(), RegularizeError> {
+        let axis = match self.gram {
+            Gram::Identity => Axis::Kernels(self.axis),
+            Gram::OffDiagonal => Axis::Units(self.axis),
+        };
+        Places::of(model, &self.target, axis).map(drop)
+    }
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
         sum_over(model, &self.target, self.strength, self)
     }
@@ -91,7 +108,7 @@ impl Penalty for Orthogonal {
 
 impl Measure for Orthogonal {
     fn of<const D: usize>(&self, weight: Tensor<D>, site: &Site) -> Tensor<1> {
-        let matrix = as_matrix(weight, &site.owner);
+        let matrix = as_matrix(weight, self.axis, &site.owner);
         let [units, inputs] = matrix.dims();
         let other = matrix.clone().transpose();
         let gram = if self.gram == Gram::OffDiagonal || units <= inputs {
@@ -118,6 +135,9 @@ pub struct SpectralConfig {
     /// Power iterations when a weight is first met: one alone is biased low.
     #[config(default = 15)]
     pub warmup: usize,
+    /// The axis that counts units.
+    #[config(default = "UnitAxis::ByLayer")]
+    pub axis: UnitAxis,
 }
 
 impl SpectralConfig {
@@ -130,6 +150,7 @@ impl SpectralConfig {
             strength: check::non_negative("strength", self.strength)?,
             iterations: check::at_least("iterations", self.iterations, 1)?,
             warmup: self.warmup,
+            axis: self.axis,
             seed,
             target: Target::new(PenaltyScope::Weights),
             left: Arc::default(),
@@ -139,7 +160,11 @@ impl SpectralConfig {
 
 /// Half the squared largest singular value of every weight.
 ///
-/// The singular vectors are kept between calls (clones share them); the gradient is `strength * sigma u v^T`.
+/// The singular vectors are kept between calls (clones share them); the gradient is `strength * sigma u v^T`. They are in
+/// no record of a model: save [`vectors`](Self::vectors) with a checkpoint and give them back by
+/// [`set_vectors`](Self::set_vectors), or a resumed run warms up anew and is not the same to the last digit.
+///
+/// A weight whose unit axis is unknown is read by its first axis; [`check`](Penalty::check) tells.
 ///
 /// ```
 /// use burn::nn::{Initializer, LinearConfig};
@@ -158,10 +183,20 @@ pub struct Spectral {
     strength: f64,
     iterations: usize,
     warmup: usize,
+    axis: UnitAxis,
     seed: Seed,
     target: Target,
-    /// Left singular vectors so far, [units, 1], on plain devices.
-    left: Arc<Mutex<HashMap<ParamId, Tensor<2>>>>,
+    left: Arc<Mutex<HashMap<ParamId, Left>>>,
+}
+
+/// A left singular vector so far.
+#[expect(clippy::large_enum_variant, reason = "one for each weight, and mostly the large one")]
+#[derive(Debug, Clone)]
+enum Left {
+    /// [units, 1], on a plain device.
+    Kept(Tensor<2>),
+    /// Given by the user, for a weight that has not been met since.
+    Given(Vec<f64>),
 }
 
 impl Spectral {
@@ -170,9 +205,39 @@ impl Spectral {
     pub fn only(self, group: ParamGroup) -> Self {
         Self { target: self.target.only(group), ..self }
     }
+
+    /// The left singular vectors so far, by the number of the parameter (`ParamId::val`), which burn's records keep.
+    ///
+    /// # Errors
+    /// When one cannot be read from its device.
+    pub fn vectors(&self) -> Result<BTreeMap<u64, Vec<f64>>, RegularizeError> {
+        let read = |(id, left): (&ParamId, &Left)| {
+            let values = match left {
+                Left::Kept(vector) => vector.try_to_vec_as::<f64>()?,
+                Left::Given(values) => values.clone(),
+            };
+            Ok::<_, RegularizeError>((id.val(), values))
+        };
+        self.lock().iter().map(read).collect()
+    }
+
+    /// Goes on from vectors that [`vectors`](Self::vectors) gave, in place of those so far.
+    ///
+    /// One that does not fit its weight is left out when the weight is met.
+    pub fn set_vectors(&self, vectors: BTreeMap<u64, Vec<f64>>) {
+        let given = |(id, values)| (ParamId::from(id), Left::Given(values));
+        *self.lock() = vectors.into_iter().map(given).collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ParamId, Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Penalty for Spectral {
+    fn check<M: Module>(&self, model: &M) -> Result<(), RegularizeError> {
+        Places::of(model, &self.target, Axis::Kernels(self.axis)).map(drop)
+    }
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
         sum_over(model, &self.target, self.strength / 2.0, self)
     }
@@ -180,23 +245,26 @@ impl Penalty for Spectral {
 
 impl Measure for Spectral {
     fn of<const D: usize>(&self, weight: Tensor<D>, site: &Site) -> Tensor<1> {
-        let matrix = as_matrix(weight, &site.owner);
+        let matrix = as_matrix(weight, self.axis, &site.owner);
         let fixed = matrix.clone().inner();
-        let units = fixed.dims()[0];
-        let mut kept = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.get(&site.id).filter(|left| {
-            left.dims()[0] == units
-                && left.device() == fixed.device()
-                && left.dtype() == fixed.dtype()
-        });
+        let (units, device, dtype) = (fixed.dims()[0], fixed.device(), fixed.dtype());
+        let place = |values: TensorData| Tensor::<2>::from_data(values, (&device, dtype));
+        let mut kept = self.lock();
+        let known = match kept.get(&site.id) {
+            Some(Left::Kept(left)) if left.dims()[0] == units => {
+                Some(left.clone().to_device(&device).cast(dtype))
+            }
+            Some(Left::Given(values)) if values.len() == units => {
+                Some(place(TensorData::new(values.clone(), [units, 1])))
+            }
+            _ => None,
+        };
         let (mut left, steps) = match known {
-            Some(left) => (left.clone(), self.iterations),
+            Some(left) => (left, self.iterations),
             None => {
                 let mut stream = self.seed.stream("spectral");
                 let draws: Vec<f32> = (0..units).map(|_| stream.normal() as f32).collect();
-                let start = TensorData::new(draws, [units, 1]);
-                let start = Tensor::from_data(start, (&fixed.device(), fixed.dtype()));
-                (start, self.iterations.max(self.warmup))
+                (place(TensorData::new(draws, [units, 1])), self.iterations.max(self.warmup))
             }
         };
         let mut right = normalized(fixed.clone().transpose().matmul(left.clone()));
@@ -206,7 +274,7 @@ impl Measure for Spectral {
             }
             left = normalized(fixed.clone().matmul(right.clone()));
         }
-        kept.insert(site.id, left.clone());
+        kept.insert(site.id, Left::Kept(left.clone()));
         left.transpose().matmul(matrix).matmul(right).square().sum()
     }
 }
@@ -216,10 +284,9 @@ fn normalized(vector: Tensor<2>) -> Tensor<2> {
     vector / norm.unsqueeze()
 }
 
-/// The weight as [units, everything else]; an unknown layer's first axis counts as its units.
-fn as_matrix<const D: usize>(weight: Tensor<D>, owner: &str) -> Tensor<2> {
-    let weight = widened(weight);
-    let units = axes_of(owner, D).map_or(0, |axes| axes.unit);
+/// The weight as [units, everything else]; what [`Penalty::check`] refuses by its first axis.
+fn as_matrix<const D: usize>(weight: Tensor<D>, axis: UnitAxis, owner: &str) -> Tensor<2> {
+    let units = axis.of(owner, D).unwrap_or(0);
     let count = weight.dims()[units];
     let rest = weight.dims().iter().product::<usize>() / count.max(1);
     let front = if units == 0 { weight } else { weight.swap_dims(0, units) };
@@ -301,6 +368,81 @@ mod tests {
             // strength * sigma * u v^T has Frobenius norm strength * sigma.
             let norm: f64 = gradient.square().sum().sqrt().into_scalar();
             assert!((norm - 0.5 * top.sqrt()).abs() < 1e-4, "{norm}");
+        }
+    }
+
+    #[derive(Module, Debug)]
+    struct Own {
+        weight: Param<Tensor<2>>,
+    }
+
+    #[derive(Module, Debug)]
+    struct Kernel {
+        weight: Param<Tensor<3>>,
+    }
+
+    #[test]
+    fn the_unit_axis_is_named_or_that_of_the_layer() {
+        let device = Device::flex().autodiff();
+        let (layer, own) = (linear(ROWS, &device), Own { weight: Param::from_data(ROWS, &device) });
+        let off = || OrthogonalConfig::new(1.0).with_gram(Gram::OffDiagonal);
+        let by_layer = off().init().expect("valid");
+        let named = off().with_axis(UnitAxis::At(1)).init().expect("valid");
+        // Units are columns, (1, 0.5, 3) and (2, -1, 0): twice the square of 1.5.
+        assert!((value(&by_layer, &layer) - 4.5).abs() < 1e-5);
+        assert!((value(&named, &own) - 4.5).abs() < 1e-5);
+        // Read by the first axis: rows with products 0 - 1.5, 3 and 1.5.
+        let rows = 2.0 * ((0.5f64 - 2.0).powi(2) + 9.0 + 2.25);
+        assert!((value(&by_layer, &own) - rows).abs() < 1e-4);
+        let unknown = by_layer.check(&own).expect_err("an unknown layer").to_string();
+        assert!(unknown.contains("`weight` in a layer of type `Own`"), "{unknown}");
+        assert!(by_layer.check(&layer).is_ok() && named.check(&own).is_ok());
+        let beyond = off().with_axis(UnitAxis::At(2)).init().expect("valid");
+        assert!(beyond.check(&layer).is_err());
+        assert!((value(&beyond, &own) - rows).abs() < 1e-4);
+        assert!((None::<Orthogonal>, by_layer.clone()).check(&own).is_err());
+        assert!(by_layer.only(ParamGroup::from_path("other")).check(&own).is_ok());
+        // A matrix is read alike from either side.
+        let identity = OrthogonalConfig::new(1.0).init().expect("valid");
+        let spectral = SpectralConfig::new(1.0).init(Seed(1)).expect("valid");
+        assert!((identity.clone(), spectral.clone()).check(&own).is_ok());
+        assert!((value(&identity, &own) - value(&identity, &layer)).abs() < 1e-4);
+        assert!((value(&spectral, &own) - value(&spectral, &layer)).abs() < 1e-4);
+        // A kernel is not.
+        let kernel = [[[1.0f32, 0.5, 3.0]], [[2.0, -1.0, 0.0]]];
+        let own = Kernel { weight: Param::from_data(kernel, &device) };
+        assert!(identity.check(&own).is_err() && spectral.check(&own).is_err());
+        for axis in [0, 2] {
+            let axis = UnitAxis::At(axis);
+            let named = SpectralConfig::new(1.0).with_axis(axis).init(Seed(1)).expect("valid");
+            assert!(named.check(&own).is_ok());
+            assert!((value(&named, &own) - value(&spectral, &layer)).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_from_the_vectors_that_were_saved() {
+        for device in devices() {
+            let device = device.autodiff();
+            let layer = linear(ROWS, &device);
+            // One iteration alone is far from the end, so that every further one shows.
+            let config = SpectralConfig::new(1.0).with_warmup(0);
+            let spectral = |seed| config.init(Seed(seed)).expect("valid");
+            let whole = spectral(1);
+            let _ = value(&whole, &layer);
+            let saved = whole.vectors().expect("reads");
+            assert_eq!(saved.keys().collect::<Vec<_>>(), [&layer.weight.id.val()]);
+            let text = serde_json::to_string(&saved).expect("writes");
+            let resumed = spectral(2);
+            resumed.set_vectors(serde_json::from_str(&text).expect("parses"));
+            assert_eq!(resumed.vectors().expect("reads"), saved);
+            let second = value(&whole, &layer);
+            assert_eq!(value(&resumed, &layer), second);
+            assert_ne!(value(&spectral(2), &layer), second);
+            // Of another length it is left out.
+            let other = spectral(1);
+            other.set_vectors(BTreeMap::from([(layer.weight.id.val(), vec![1.0; 7])]));
+            assert_eq!(value(&other, &layer), value(&spectral(1), &layer));
         }
     }
 

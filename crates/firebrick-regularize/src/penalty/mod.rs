@@ -15,22 +15,33 @@ pub use slope::{
     GradientPenalty, GradientPenaltyConfig, GradientTarget, JacobianPenalty, JacobianPenaltyConfig,
 };
 
+use crate::RegularizeError;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::{DType, Tensor};
-use firebrick_backend::{PathStack, Role};
+use firebrick_backend::{PathStack, Role, widened};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// A term added to the loss that depends on the parameters alone.
 ///
 /// Add it once per optimizer step, also under gradient accumulation, and report it apart from the loss, so
-/// that training and validation losses stay comparable. Penalties add up as tuples.
+/// that training and validation losses stay comparable. Penalties add up as tuples, in the type of the first term.
 pub trait Penalty {
+    /// Whether the unit axis of every weight that it penalizes is known, where it needs one.
+    ///
+    /// Ask before training: [`term`](Self::term) cannot refuse, and reads a weight whose unit axis is unknown by its first
+    /// axis.
+    ///
+    /// # Errors
+    /// When it is not; none for a penalty that reads elements alone.
+    fn check<M: Module>(&self, _model: &M) -> Result<(), RegularizeError> {
+        Ok(())
+    }
+
     /// The term, of shape `[1]` and differentiable; `None` where no parameter is penalized.
     ///
     /// Frozen parameters, running statistics and weights without elements never take part, a shared parameter does
-    /// once. Half-precision
-    /// weights are summed in f32; the term has the type of the first weight it penalizes.
+    /// once. Half-precision weights are summed in f32; the term has the type of the first weight it penalizes.
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>>;
 }
 
@@ -41,6 +52,9 @@ impl Penalty for () {
 }
 
 impl<P: Penalty> Penalty for Option<P> {
+    fn check<M: Module>(&self, model: &M) -> Result<(), RegularizeError> {
+        self.as_ref().map_or(Ok(()), |penalty| penalty.check(model))
+    }
     fn term<M: Module>(&self, model: &M) -> Option<Tensor<1>> {
         self.as_ref().and_then(|penalty| penalty.term(model))
     }
@@ -49,8 +63,15 @@ impl<P: Penalty> Penalty for Option<P> {
 macro_rules! add_up {
     ($($penalty:ident $index:tt),+) => {
         impl<$($penalty: Penalty),+> Penalty for ($($penalty,)+) {
+            fn check<Model: Module>(&self, model: &Model) -> Result<(), RegularizeError> {
+                $(self.$index.check(model)?;)+
+                Ok(())
+            }
             fn term<Model: Module>(&self, model: &Model) -> Option<Tensor<1>> {
-                [$( self.$index.term(model) ),+].into_iter().flatten().reduce(|sum, term| sum + term)
+                [$( self.$index.term(model) ),+].into_iter().flatten().reduce(|sum, term| {
+                    let dtype = sum.dtype();
+                    sum + term.cast(dtype)
+                })
             }
         }
     };
@@ -166,14 +187,6 @@ pub(crate) fn sum_over<M: Module>(
     sum.total.map(|total| total.mul_scalar(factor).cast(dtype))
 }
 
-/// Half precision in f32: a sum of squares overflows f16 at 65504.
-pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
-        _ => tensor,
-    }
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
@@ -260,6 +273,26 @@ mod tests {
         assert!((value(&(l1(), None::<L2>, l2()), &layer) - 1.3).abs() < 1e-6);
         assert!((value(&(l1(), l1(), l2(), l2()), &layer) - 2.6).abs() < 1e-6);
         assert!((None::<L1>, ()).term(&layer).is_none());
+    }
+
+    #[test]
+    fn terms_of_different_float_types_add_up_in_the_first_ones() {
+        let device = Device::flex().autodiff();
+        for (first, second) in [(DType::F32, DType::F64), (DType::F64, DType::F16)] {
+            let mut model = model(&device);
+            let weight = |dtype| Tensor::<2>::full([2, 2], 0.5, (&device, dtype)).require_grad();
+            model.first.weight = Param::from_tensor(weight(first));
+            model.second.weight = Param::from_tensor(weight(second));
+            let one = l1().only(ParamGroup::from_path("first.weight"));
+            let other = l2().only(ParamGroup::from_path("second.weight"));
+            // 0.1 * 2 and 0.05 * 1.
+            let term = (one, None::<L1>, other).term(&model).expect("two weights");
+            assert_eq!(term.dtype(), first);
+            assert!((term.clone().into_scalar::<f64>() - 0.25).abs() < 1e-4);
+            let gradients = term.backward();
+            let gradient = model.second.weight.val().grad(&gradients).expect("has one");
+            assert_eq!(gradient.dtype(), second);
+        }
     }
 
     #[test]

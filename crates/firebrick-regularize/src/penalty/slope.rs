@@ -24,6 +24,7 @@
 use crate::{MaskSource, RegularizeError};
 use burn::config::Config;
 use burn::tensor::{DType, Tensor, TensorData};
+use firebrick_backend::checkpointing::rejoin;
 use firebrick_core::check;
 use serde::{Deserialize, Serialize};
 
@@ -254,14 +255,15 @@ impl GradientPenalty {
                 (norm.clone().square().mean().mul_scalar(strength / 2.0), norm.mul_scalar(strength))
             }
         };
+        let strategy = input.gradient_checkpointing_strategy();
         let input = input.inner();
         let step = direction.reshape(input.dims()).mul_scalar(self.step);
-        let at = |point: Tensor<D>| critic(Tensor::from_inner(point)).reshape([n, 1]);
+        let at = |point: Tensor<D>| critic(rejoin(point, strategy)).reshape([n, 1]);
         let along =
             (at(input.clone() + step.clone()) - at(input - step)).div_scalar(2.0 * self.step);
-        let carrier = (along * Tensor::from_inner(slope)).mean();
+        let carrier = (along * slope).mean();
         let offset = value - carrier.clone().inner();
-        Ok(carrier + Tensor::from_inner(offset))
+        Ok(carrier + offset)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     L2Convention, LabelSmoothingConfig, LassoGroups, MixPlan, PenaltyScope, RegularizeError,
     UnitAxis,
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ impl<'a> Case<'a> {
     pub(super) fn leaf(&self, name: &str) -> Result<Leaf, RegularizeError> {
         let (shape, data) = self.inputs.get(name).ok_or_else(|| missing(name))?;
         let data = TensorData::new(data.clone(), [data.len()]);
-        let flat = Tensor::from_data(data, &self.device).require_grad();
+        let flat = Tensor::from_data(data, (&self.device, DType::F32)).require_grad();
         Ok(Leaf { name: name.to_owned(), shape: shape.clone(), flat })
     }
 

@@ -9,7 +9,7 @@ use burn::nn::conv::{
     Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
     ConvTranspose3dConfig,
 };
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 /// Evaluates an expression on a layer of the recorded kind that has the recorded weight and bias.
 macro_rules! on_layer {
@@ -76,7 +76,7 @@ impl Case<'_> {
         let (shape, data) = self.inputs.get(name).ok_or_else(|| missing(name))?;
         let shape: [usize; D] = shape.clone().try_into().map_err(|_| missing(name))?;
         let data = TensorData::new(data.clone(), shape);
-        Ok(Tensor::from_data(data, &self.device).require_grad())
+        Ok(Tensor::from_data(data, (&self.device, DType::F32)).require_grad())
     }
 
     fn penalized<M: Module, const D: usize>(

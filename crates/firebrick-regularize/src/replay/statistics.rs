@@ -4,7 +4,7 @@ use super::{RegularizeReplay, list, missing};
 use crate::*;
 use burn::module::{Param, ParamGroup};
 use burn::nn::{EmbeddingConfig, Initializer, LinearConfig};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use firebrick_core::Seed;
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ pub(super) fn replay(
     let normal = case["input"].as_str() == Some("normal");
     let input =
         if normal { MaskSource::named(seed, "input").normals(count) } else { vec![1.0; count] };
-    let input = Tensor::<1>::from_data(TensorData::new(input, [count]), &device.clone().autodiff());
+    let options = (&device.clone().autodiff(), DType::F32);
+    let input = Tensor::<1>::from_data(TensorData::new(input, [count]), options);
     let output: Vec<f64> = draw(name, case, input, &shape, seed)?.try_to_vec_as()?;
     let n = output.len() as f64;
     let mean = output.iter().sum::<f64>() / n;
