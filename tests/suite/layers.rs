@@ -68,7 +68,6 @@ impl Layers {
         let factor = fixup_factor(KINDS.len(), 2).expect("valid");
         let net = Initialize::new(Seed(3))
             .weights(Scheme::KaimingNormal)
-            .at(Select::ending("gate.bias"), Scheme::Constant { value: -1.0 })
             .scale(Select::path("branches"), factor)
             .apply(net)
             .expect("fits");

@@ -12,11 +12,11 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::{unit_axis, unit_norms, wide};
+use crate::units::{unit_axis, unit_norms};
 use burn::config::Config;
 use burn::module::Param;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
+use firebrick_backend::{PathStack, widened};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,7 @@ impl Transform for AdaptiveClip {
         let broken = norm.clone().is_nan().bool_or(norm.clone().is_inf());
         let factor = (bound / norm.clone().clamp_min(f64::from(f32::MIN_POSITIVE))).clamp_max(1.0);
         let dtype = gradient.dtype();
-        (wide(gradient) * factor.mask_where(broken, norm.ones_like())).cast(dtype)
+        (widened(gradient) * factor.mask_where(broken, norm.ones_like())).cast(dtype)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::StabilizeError;
 use crate::read::read;
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::checkpointing::{strategy, with_strategy};
 use firebrick_backend::{PathStack, Role};
 use firebrick_core::{ConfigError, check};
 
@@ -50,8 +51,9 @@ pub fn recalibrate<M: Module, B: Clone>(
         return Err(ConfigError::new("number of batches", 0, "at least 1").into());
     };
     let old = statistics(&base);
+    let strategy = strategy(model);
     let run = |start: &[f64], batch: B| {
-        let copy = base.clone().map(&mut Set::new(start)).train();
+        let copy = with_strategy(base.clone().map(&mut Set::new(start)).train(), strategy);
         forward(&copy, batch);
         statistics(&copy.valid())
     };
@@ -246,6 +248,7 @@ fn buffers<M: Module>(model: &M) -> Vec<(String, Tensor<1>)> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::{Scheme, initialize};
     use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
     use burn::tensor::Device;
     use firebrick_backend::testing::devices;
@@ -350,6 +353,21 @@ mod tests {
             let fresh = recalibrate(&model, batches, forward).expect("works");
             assert_eq!(statistics(&fresh.first), before);
             assert_ne!(statistics(&fresh.second), statistics(&model.second.valid()));
+        }
+    }
+
+    #[test]
+    fn a_model_that_checkpoints_gradients_has_the_same_statistics() {
+        for device in devices() {
+            let plain = device.autodiff();
+            let found = |device: &Device| {
+                let model = initialize(Net::new(device), Scheme::LecunNormal, Seed(1));
+                let data = rows(40, device);
+                let batches = (0..4).map(|k| data.clone().narrow(0, k * 10, 10));
+                let forward = |model: &Net, x: Tensor<2>| drop(model.forward(x));
+                statistics(&recalibrate(&model, batches, forward).expect("works"))
+            };
+            assert_eq!(found(&plain.clone().gradient_checkpointing()), found(&plain));
         }
     }
 

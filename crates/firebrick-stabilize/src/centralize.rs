@@ -10,10 +10,10 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::{over_units, unit_axis, wide};
+use crate::units::{over_units, unit_axis};
 use burn::module::Param;
 use burn::tensor::Tensor;
-use firebrick_backend::{PathStack, Role};
+use firebrick_backend::{PathStack, Role, widened};
 use serde::{Deserialize, Serialize};
 
 /// Subtracts from each unit's gradient its mean; biases, norms and embeddings stay as they are.
@@ -45,7 +45,7 @@ impl Transform for CentralizeGradients {
         }
         let axis = unit_axis(path.owner(), D);
         let dtype = gradient.dtype();
-        let gradient = wide(gradient);
+        let gradient = widened(gradient);
         let mean = over_units(gradient.clone(), axis, |tensor, axis| tensor.mean_dim(axis));
         (gradient - mean).cast(dtype)
     }

@@ -13,11 +13,11 @@
 use crate::Guard;
 use crate::guard::remembers;
 use crate::transform::{Transform, transforms};
-use crate::units::{unit_norms, wide};
+use crate::units::unit_norms;
 use burn::config::Config;
 use burn::module::Param;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
+use firebrick_backend::{PathStack, widened};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ impl Transform for ClipTensorNorm {
     ) -> Tensor<D> {
         let norm = unit_norms(gradient.clone(), None);
         let dtype = gradient.dtype();
-        (wide(gradient) * bounded(norm.clone() + 1e-6, norm, self.config.max_norm)).cast(dtype)
+        (widened(gradient) * bounded(norm.clone() + 1e-6, norm, self.config.max_norm)).cast(dtype)
     }
 }
 

@@ -35,6 +35,20 @@ pub enum StabilizeError {
         /// What came out.
         value: f64,
     },
+    /// A layer whose output keeps its size whatever its weights are multiplied by.
+    #[error(
+        "the deviation of the output of `{layer}` stays {deviation:.3e} though {weights} was multiplied by {factor:.3e}: run LSUV before weights are reparameterized, and show outputs before a norm; or a bias outweighs them"
+    )]
+    Unmoved {
+        /// The layer's path.
+        layer: String,
+        /// The paths of what was multiplied.
+        weights: String,
+        /// What it was multiplied by.
+        factor: f64,
+        /// The deviation after it.
+        deviation: f64,
+    },
     /// Two finite-difference steps disagree, as at the kinks of ReLU or where rounding takes over.
     #[error(
         "the Hessian-vector product at step {step:e} and at a third of it differ by {difference:e} (relative), more than {tolerance:e}: try another `step`, or a smooth activation"

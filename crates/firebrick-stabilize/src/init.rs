@@ -49,6 +49,11 @@ pub enum Distribution {
 }
 
 /// The distribution of initial weights.
+///
+/// The fans of a convolution with groups are those of one group. A weight shows the inputs of a unit, but not its
+/// groups: `[out, in / groups, kernel..]` has the right `fan_in` and a `fan_out` that is `groups` times too large, and
+/// a transposed one, `[in, out / groups, kernel..]`, a `fan_in` that is, so that it starts too small by `sqrt(groups)`.
+/// [`Initialize::groups`] tells how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -86,7 +91,7 @@ pub enum Scheme {
         gain: f64,
     },
     /// A convolution whose kernel is an orthogonal matrix at its centre and zero elsewhere; it needs at least as
-    /// many outputs as inputs, and no groups.
+    /// many outputs as inputs, and in a convolution with groups the number of them.
     DeltaOrthogonal {
         /// The singular values.
         gain: f64,
@@ -98,8 +103,8 @@ pub enum Scheme {
         /// Their deviation; 1 in the paper.
         deviation: f64,
     },
-    /// Ones from the i-th input to the i-th output (at the centre of a kernel), times `gain`; for convolutions
-    /// without groups.
+    /// Ones from the i-th input to the i-th output (at the centre of a kernel), times `gain`; in a convolution with
+    /// groups it needs the number of them.
     Identity {
         /// The value of the ones.
         gain: f64,
@@ -193,8 +198,18 @@ impl Scheme {
         self,
         owner: &str,
         shape: &[usize],
+        groups: Option<usize>,
         stream: &mut Philox,
     ) -> Result<Vec<f64>, String> {
+        if let (Some(groups @ 2..), [rows, rest @ ..]) = (groups, shape) {
+            if rows % groups != 0 {
+                return Err(format!("{rows} channels cannot be {groups} groups"));
+            }
+            // The first axis holds group after group, in convolutions and in transposed ones.
+            let group = [&[rows / groups][..], rest].concat();
+            let drawn = (0..groups).map(|_| self.draw(owner, &group, Some(1), stream));
+            return Ok(drawn.collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let count: usize = shape.iter().product();
         if let Self::Constant { value } = self {
             return Ok(vec![value; count]);
@@ -221,10 +236,11 @@ impl Scheme {
         let kernel = &shape[2..];
         let placed = matches!(self, Self::DeltaOrthogonal { .. } | Self::Identity { .. });
         // The second axis is that of one group, in convolutions and in transposed ones.
-        if placed && !kernel.is_empty() && shape[1] == 1 && shape[0] > 1 {
+        let depthwise = !kernel.is_empty() && shape[1] == 1 && shape[0] > 1;
+        if placed && depthwise && groups.is_none() {
             let groups = shape[0];
             return Err(format!(
-                "its shape does not tell whether it belongs to one group or to {groups}; give its values"
+                "its shape does not tell whether it belongs to one group or to {groups}; say it by `Initialize::groups`"
             ));
         }
         let unit_major = match self {
@@ -265,7 +281,11 @@ fn standard(form: Distribution, stream: &mut Philox) -> f64 {
 /// or to have the numbers inside it checked, see [`Initialize`].
 ///
 /// A layer that the scheme cannot fill (delta-orthogonal with fewer outputs than inputs, or depthwise) is left as
-/// it is; [`Initialize::apply`] says so instead.
+/// it is; [`Initialize::apply`] says so instead. Transposed convolutions with groups are drawn as if they had none, too
+/// small by `sqrt(groups)`, unless [`Initialize::groups`] tells their number.
+///
+/// A weight with learned lengths ([`normalize_weights`](crate::normalize_weights)) gets those of what is drawn. One that
+/// is standardized or divided by its largest singular value keeps the size that this gives it.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::Device};
@@ -300,13 +320,13 @@ pub(crate) fn fans(owner: &str, shape: &[usize]) -> (usize, usize) {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::Nonlinearity;
     use crate::gain::normal_cumulative;
     use crate::kolmogorov::check_distribution;
+    use crate::{Nonlinearity, Select};
     use burn::nn::conv::{Conv2dConfig, ConvTranspose2dConfig};
     use burn::nn::{BatchNormConfig, LinearConfig};
     use burn::tensor::Tensor;
-    use firebrick_backend::testing::devices;
+    use firebrick_backend::{Role, testing::devices};
 
     fn scaled(gain: f64, fan: Fan, distribution: Distribution) -> Scheme {
         Scheme::Scaled { gain, fan, distribution }
@@ -525,6 +545,70 @@ mod tests {
             let single = Conv2dConfig::new([1, 1], [3, 3]).init(&device);
             assert!(rules.apply(single).is_ok());
             assert!(rules.apply(LinearConfig::new(1, 1).init(&device)).is_ok());
+        }
+    }
+
+    #[test]
+    fn weights_of_a_group_have_the_fans_of_the_group() {
+        let mean_square = |weight: Tensor<4>| {
+            let weights: Vec<f64> = weight.try_to_vec_as().expect("reads");
+            weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64
+        };
+        // Each unit has 16 inputs of 16 elements, or one.
+        for device in devices() {
+            for (groups, fan) in [(4, 256.0), (64, 16.0)] {
+                let conv = Conv2dConfig::new([64, 64], [4, 4]).with_groups(groups).init(&device);
+                let back = ConvTranspose2dConfig::new([64, 64], [4, 4]).with_groups(groups);
+                let model = (conv, back.init(&device), LinearConfig::new(64, 64).init(&device));
+                for scheme in [
+                    Scheme::KaimingNormal,
+                    Scheme::XavierNormal,
+                    scaled(1.0, Fan::Out, Distribution::Normal),
+                ] {
+                    let rules = Initialize::new(Seed(1)).weights(scheme);
+                    let told = Select::Role(Role::Weight);
+                    let told = rules.groups(told, groups).apply(model.clone()).expect("fits");
+                    let expected = scheme.variance(fan as usize, fan as usize);
+                    // Normal: the mean square strays by sqrt(2 / n).
+                    let bound = 5.0 * (2.0f64 / (64.0 * fan)).sqrt();
+                    for weight in [told.0.weight.val(), told.1.weight.val()] {
+                        let found = mean_square(weight) / expected;
+                        assert!((found - 1.0).abs() < bound, "{scheme:?} {groups}: {found}");
+                    }
+                    // What has no kernel has no groups.
+                    let alone = initialize(model.clone(), scheme, Seed(1)).2.weight.val();
+                    told.2.weight.val().into_data().assert_eq(&alone.into_data(), true);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn placed_kernels_follow_the_groups_they_are_told() {
+        let device = burn::tensor::Device::flex();
+        let values: Vec<f64> = (0..72).map(|i| f64::from(i % 7) - 2.5).collect();
+        let x =
+            Tensor::<4>::from_data(burn::tensor::TensorData::new(values, [1, 8, 3, 3]), &device);
+        for groups in [1, 4, 8] {
+            let conv = Conv2dConfig::new([8, 8], [3, 3])
+                .with_groups(groups)
+                .with_padding(burn::nn::PaddingConfig2d::Same);
+            let told = |scheme, groups| {
+                let rules = Initialize::new(Seed(1)).weights(scheme);
+                rules.groups(Select::path("weight"), groups).apply(conv.init(&device))
+            };
+            let same = told(Scheme::Identity { gain: 1.0 }, groups).expect("fits");
+            same.forward(x.clone()).into_data().assert_eq(&x.clone().into_data(), true);
+            // The norm stays, for each group turns its channels.
+            let turned = told(Scheme::DeltaOrthogonal { gain: 1.0 }, groups).expect("fits");
+            let (before, after) =
+                (x.clone().square().sum(), turned.forward(x.clone()).square().sum());
+            let change = (after / before).into_scalar::<f32>();
+            assert!((change - 1.0).abs() < 1e-5, "{groups}: {change}");
+            let error = told(Scheme::KaimingNormal, 3).expect_err("refused").to_string();
+            assert!(error.ends_with("8 channels cannot be 3 groups"), "{error}");
+            let error = told(Scheme::KaimingNormal, 0).expect_err("refused").to_string();
+            assert_eq!(error, "`groups` must be at least 1, got 0");
         }
     }
 

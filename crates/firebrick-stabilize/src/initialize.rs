@@ -1,10 +1,12 @@
 //! Initial weights of a whole model: which scheme for which layers.
 
 use crate::adaptive::covers;
+use crate::reparameterize::lengths_of;
+use crate::units::unit_axis;
 use crate::{Scheme, StabilizeError};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
-use firebrick_backend::{PathStack, Role, parameters};
+use firebrick_backend::{ParameterInfo, PathStack, Role, parameters};
 use firebrick_core::{Seed, check};
 use std::collections::{BTreeSet, HashSet};
 
@@ -76,14 +78,41 @@ impl std::fmt::Display for Select {
 enum Action {
     Draw(Scheme),
     Scale(f64),
+    Groups(usize),
     Values(Vec<f64>),
+}
+
+impl Action {
+    /// Whether it changes this one of the parameters.
+    fn reaches(&self, select: &Select, path: &str, owner: &str, role: Role, rank: usize) -> bool {
+        let drawn = matches!(role, Role::Weight | Role::Embedding);
+        let fits = match self {
+            Self::Draw(_) | Self::Scale(_) => drawn || select.names(path, role),
+            Self::Groups(_) => role == Role::Weight && rank > 2,
+            Self::Values(_) => select.names(path, role),
+        };
+        fits && role != Role::Buffer && select.selects(path, owner, role)
+    }
+
+    /// Why it does not change a parameter that is selected.
+    fn misses(&self, role: Role) -> &'static str {
+        match self {
+            _ if role == Role::Buffer => "it is a running statistic, which `recalibrate` measures",
+            Self::Groups(_) => "it is no kernel, which alone has groups",
+            Self::Values(_) => "values need the path of a parameter",
+            _ => {
+                "a layer's weights and embeddings alone are drawn unless a rule names the parameter"
+            }
+        }
+    }
 }
 
 /// How to draw the parameters of a model: rules by path, layer kind or role, the last that matches decides.
 ///
 /// Without a rule, weights follow [`Scheme::LecunNormal`], embeddings N(0, 1), biases are 0 and all else stays.
 /// A rule for a whole layer applies its scheme to weights and embeddings only; to reach a bias or the scale of a
-/// norm, name it.
+/// norm, name it. A weight with learned lengths ([`normalize_weights`](crate::normalize_weights)) gets those of what it
+/// is set to; one that is standardized or divided by its largest singular value keeps the size that this gives it.
 ///
 /// ```
 /// use burn::{nn::{BatchNormConfig, LinearConfig}, tensor::Device};
@@ -144,6 +173,31 @@ impl Initialize {
         self
     }
 
+    /// Tells that the convolutions that `select` selects have `groups` groups, each drawn as a convolution of its own.
+    ///
+    /// A weight's shape does not show them: see [`Scheme`].
+    ///
+    /// ```
+    /// use burn::{nn::conv::ConvTranspose2dConfig, tensor::Device};
+    /// use firebrick_core::Seed;
+    /// use firebrick_stabilize::{Initialize, Scheme, Select};
+    ///
+    /// let back = ConvTranspose2dConfig::new([64, 64], [4, 4]).with_groups(64).init(&Device::flex());
+    /// let back = Initialize::new(Seed(1))
+    ///     .weights(Scheme::KaimingNormal)
+    ///     .groups(Select::path("weight"), 64)
+    ///     .apply(back)?;
+    /// // Each unit has one input of 16 elements.
+    /// let square = back.weight.val().square().mean().into_scalar::<f32>();
+    /// assert!((square * 16.0 - 2.0).abs() < 0.5);
+    /// # Ok::<(), firebrick_stabilize::StabilizeError>(())
+    /// ```
+    #[must_use]
+    pub fn groups(mut self, select: Select, groups: usize) -> Self {
+        self.rules.push((select, Action::Groups(groups)));
+        self
+    }
+
     /// Sets the parameter at `path` to `values`, in row-major order.
     #[must_use]
     pub fn values(mut self, path: impl Into<String>, values: impl Into<Vec<f64>>) -> Self {
@@ -160,8 +214,9 @@ impl Initialize {
     /// Draws the parameters of `model`; each has a stream named by its path.
     ///
     /// # Errors
-    /// Before anything is drawn when a number inside a scheme is out of range or a rule selects nothing; when a
-    /// scheme or a list of values does not fit a parameter's shape.
+    /// Before anything is drawn when a number inside a scheme is out of range or a rule changes nothing (no parameter is
+    /// selected, or running statistics alone); when a scheme, a number of groups or a list of values does not fit a
+    /// parameter's shape.
     pub fn apply<M: Module>(&self, model: M) -> Result<M, StabilizeError> {
         self.check(&model)?;
         let mut first = None;
@@ -178,30 +233,42 @@ impl Initialize {
             match action {
                 Action::Draw(scheme) => scheme.check()?,
                 Action::Scale(factor) => drop(check::finite("factor", *factor)?),
+                Action::Groups(groups) => drop(check::at_least("groups", *groups, 1)?),
                 Action::Values(values) => {
                     for value in values {
                         check::finite("values", *value)?;
                     }
                 }
             }
-            if !parameters.iter().any(|p| select.selects(&p.path, &p.owner, p.role)) {
-                let known: BTreeSet<&str> = parameters
-                    .iter()
-                    .map(|p| if matches!(select, Select::Layer(_)) { &p.owner } else { &p.path })
-                    .map(String::as_str)
-                    .collect();
-                return Err(StabilizeError::NothingSelected {
-                    selection: select.to_string(),
-                    known: known.into_iter().collect::<Vec<_>>().join(", "),
-                });
+            let reached = |p: &ParameterInfo| {
+                action.reaches(select, &p.path, &p.owner, p.role, p.shape.len())
+            };
+            if parameters.iter().any(reached) {
+                continue;
             }
+            let mut selected =
+                parameters.iter().filter(|p| select.selects(&p.path, &p.owner, p.role));
+            if let Some(p) = selected.next() {
+                let reason = action.misses(p.role).to_owned();
+                let (path, shape) = (p.path.clone(), p.shape.clone());
+                return Err(StabilizeError::Shape { path, shape, reason });
+            }
+            let known: BTreeSet<&str> = parameters
+                .iter()
+                .map(|p| if matches!(select, Select::Layer(_)) { &p.owner } else { &p.path })
+                .map(String::as_str)
+                .collect();
+            return Err(StabilizeError::NothingSelected {
+                selection: select.to_string(),
+                known: known.into_iter().collect::<Vec<_>>().join(", "),
+            });
         }
         Ok(())
     }
 
     /// Draws what can be drawn and reports what cannot.
     pub(crate) fn fill<M: Module>(&self, model: M, report: &mut dyn FnMut(StabilizeError)) -> M {
-        model.map(&mut Draw { rules: self, path: PathStack::default(), report })
+        model.map(&mut Draw { rules: self, path: PathStack::default(), lengths: None, report })
     }
 
     /// The values of one parameter; `None` where it stays as it is.
@@ -212,7 +279,7 @@ impl Initialize {
         role: Role,
         shape: &[usize],
     ) -> Result<Option<Vec<f64>>, String> {
-        if role == Role::Buffer || self.only.as_ref().is_some_and(|only| !only.contains(path)) {
+        if self.only.as_ref().is_some_and(|only| !only.contains(path)) {
             return Ok(None);
         }
         let mut stream = self.seed.stream(&format!("init/{path}"));
@@ -221,23 +288,19 @@ impl Initialize {
             Role::Weight => Some(Action::Draw(self.weights)),
             _ => None,
         };
-        let mut factor = 1.0;
+        let (mut factor, mut groups) = (1.0, None);
         for (select, action) in &self.rules {
-            if !select.selects(path, owner, role) {
+            if !action.reaches(select, path, owner, role, shape.len()) {
                 continue;
             }
-            let drawn = matches!(role, Role::Weight | Role::Embedding);
             match action {
-                Action::Scale(by) if drawn || select.names(path, role) => factor *= by,
-                Action::Draw(_) if drawn || select.names(path, role) => {
-                    values = Some(action.clone());
-                }
-                Action::Values(_) => values = Some(action.clone()),
-                _ => {}
+                Action::Scale(by) => factor *= by,
+                Action::Groups(number) => groups = Some(*number),
+                Action::Draw(_) | Action::Values(_) => values = Some(action.clone()),
             }
         }
         let values = match values {
-            Some(Action::Draw(scheme)) => Some(scheme.draw(owner, shape, &mut stream)?),
+            Some(Action::Draw(scheme)) => Some(scheme.draw(owner, shape, groups, &mut stream)?),
             Some(Action::Values(values)) if values.len() == count => Some(values),
             Some(Action::Values(values)) => {
                 return Err(format!("{} values were given for {count} elements", values.len()));
@@ -256,6 +319,8 @@ impl Initialize {
 struct Draw<'a> {
     rules: &'a Initialize,
     path: PathStack,
+    /// The lengths of the units of the weight just set, and where they belong if they are learned.
+    lengths: Option<(String, Vec<f64>)>,
     report: &'a mut dyn FnMut(StabilizeError),
 }
 
@@ -271,71 +336,49 @@ impl ModuleMapper for Draw<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // The value's shape, not the lazy one: a column-layout Linear is declared transposed.
         let (path, shape) = (self.path.path(), param.val().dims());
-        match self.rules.draw(&path, self.path.owner(), self.path.role(D), &shape) {
-            Ok(None) => param,
-            Ok(Some(values)) => {
-                let trainable = param.is_require_grad();
-                param.map(|old| {
-                    let (device, dtype) = (old.device(), old.dtype());
-                    // Flat at first: burn takes no data without an axis.
-                    let flat = TensorData::new(values, [shape.iter().product::<usize>()]);
-                    let flat = Tensor::<1>::from_data(flat, (&device, dtype));
-                    flat.reshape(shape).set_require_grad(trainable)
-                })
-            }
+        let (owner, role) = (self.path.owner(), self.path.role(D));
+        let count: usize = shape.iter().product();
+        // burn shows the lengths right after their weight.
+        let lengths = self.lengths.take().filter(|(of, found)| *of == path && found.len() == count);
+        let values = match self.rules.draw(&path, owner, role, &shape) {
+            Ok(values) => values.or(lengths.map(|(_, found)| found)),
             Err(reason) => {
                 (self.report)(StabilizeError::Shape { path, shape: shape.to_vec(), reason });
-                param
+                return param;
             }
+        };
+        let Some(values) = values else { return param };
+        if let (Role::Weight, Some(axis)) = (role, unit_axis(owner, D)) {
+            self.lengths = Some((lengths_of(&path), unit_lengths(&values, &shape, axis)));
         }
+        let trainable = param.is_require_grad();
+        param.map(|old| {
+            let (device, dtype) = (old.device(), old.dtype());
+            // Flat at first: burn takes no data without an axis.
+            let flat = Tensor::<1>::from_data(TensorData::new(values, [count]), (&device, dtype));
+            flat.reshape(shape).set_require_grad(trainable)
+        })
     }
 }
 
-/// The factor of the weights of a residual branch with `layers` layers in a net of `branches` branches, the
-/// last layer apart, which starts at 0: `branches^(-1 / (2 layers - 2))`.
-///
-/// H. Zhang, Y. Dauphin, T. Ma, "Fixup initialization: residual learning without normalization", ICLR 2019.
-///
-/// # Errors
-/// When `branches` is 0 or `layers` below 2.
-///
-/// ```
-/// assert_eq!(firebrick_stabilize::fixup_factor(16, 2)?, 0.25);
-/// # Ok::<(), firebrick_core::ConfigError>(())
-/// ```
-pub fn fixup_factor(branches: usize, layers: usize) -> Result<f64, firebrick_core::ConfigError> {
-    check::at_least("branches", branches, 1)?;
-    check::at_least("layers", layers, 2)?;
-    Ok((branches as f64).powf(-1.0 / (2 * layers - 2) as f64))
-}
-
-/// The biases of a softmax layer that predict the classes at their frequencies: `ln(count / total)`.
-///
-/// The loss then starts at the entropy of the classes. For a sigmoid, take the difference of the two.
-///
-/// # Errors
-/// When there is no class or a count is not above 0 and finite.
-///
-/// ```
-/// let bias = firebrick_stabilize::class_prior_bias(&[30.0, 10.0])?;
-/// assert_eq!(bias, [0.75f64.ln(), 0.25f64.ln()]);
-/// # Ok::<(), firebrick_core::ConfigError>(())
-/// ```
-pub fn class_prior_bias(counts: &[f64]) -> Result<Vec<f64>, firebrick_core::ConfigError> {
-    check::at_least("number of classes", counts.len(), 1)?;
-    for count in counts {
-        check::positive("counts", *count)?;
+/// The Euclidean norm of each unit of a weight with these values.
+fn unit_lengths(values: &[f64], shape: &[usize], axis: usize) -> Vec<f64> {
+    let (units, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let mut squares = vec![0.0; units];
+    for (index, value) in values.iter().enumerate() {
+        squares[index / inner % units] += value * value;
     }
-    let total: f64 = counts.iter().sum();
-    Ok(counts.iter().map(|count| (count / total).ln()).collect())
+    squares.into_iter().map(f64::sqrt).collect()
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::nn::conv::{Conv2d, Conv2dConfig};
+    use crate::{initialize, normalize_weights};
+    use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose1dConfig};
     use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
     use burn::tensor::Device;
+    use firebrick_backend::testing::devices;
 
     fn model() -> (Conv2d, BatchNorm, Vec<Linear>) {
         let device = Device::flex().autodiff();
@@ -368,6 +411,62 @@ mod tests {
         assert_eq!(values(model.2[0].bias.as_ref().expect("has one")), [0.0; 6]);
         assert_eq!(values(&model.0.weight), values(&plain.0.weight));
         assert!(model.2[1].weight.is_require_grad());
+    }
+
+    #[test]
+    fn learned_lengths_are_those_of_the_weight_that_is_set() {
+        for device in devices() {
+            let device = device.autodiff();
+            let model = (
+                LinearConfig::new(200, 100).init(&device),
+                Conv2dConfig::new([16, 32], [5, 5]).init(&device),
+                ConvTranspose1dConfig::new([40, 20], 5).init(&device),
+            );
+            let model = normalize_weights(model, &Select::Role(Role::Weight)).expect("fits");
+            let drawn = initialize(model.clone(), Scheme::KaimingNormal, Seed(1));
+            let all = [
+                (values(&drawn.0.weight), 200.0),
+                (values(&drawn.1.weight), 400.0),
+                (values(&drawn.2.weight), 200.0),
+            ];
+            for (weights, fan_in) in all {
+                let n = weights.len() as f64;
+                let gain = weights.iter().map(|w| w * w).sum::<f64>() / n * fan_in;
+                // Normal: the mean square strays by sqrt(2 / n).
+                assert!((gain - 2.0).abs() < 5.0 * 2.0 * (2.0 / n).sqrt(), "{fan_in}: {gain}");
+            }
+            let paths: Vec<_> =
+                parameters(&drawn).into_iter().filter(|p| p.trainable).map(|p| p.path).collect();
+            assert!(paths.contains(&"0.weight.weight_norm.lengths".to_owned()), "{paths:?}");
+            // Given values are the weight itself; lengths that are named are taken as they are.
+            let layer = LinearConfig::new(2, 2).with_bias(false).init(&device);
+            let layer = normalize_weights(layer, &Select::path("weight")).expect("fits");
+            let rules = Initialize::new(Seed(1)).values("weight", [3.0, 0.0, 4.0, 2.0]);
+            let set = rules.apply(layer.clone()).expect("fits");
+            let named = rules.values("weight.weight_norm.lengths", [10.0, 1.0]);
+            let named = named.apply(layer).expect("fits");
+            for (layer, expected) in [(set, [3.0, 0.0, 4.0, 2.0]), (named, [6.0, 0.0, 8.0, 1.0])] {
+                for (value, expected) in values(&layer.weight).iter().zip(expected) {
+                    assert!((value - expected).abs() < 1e-5, "{value} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rules_that_change_nothing_are_refused() {
+        let rules = || Initialize::new(Seed(1));
+        for (rules, reason) in [
+            (rules().values("1.running_mean", [1.0, 2.0]), "which `recalibrate` measures"),
+            (rules().at(Select::Role(Role::Buffer), Scheme::LecunNormal), "`recalibrate` measures"),
+            (rules().values("2.0", [0.0; 6]), "values need the path of a parameter"),
+            (rules().at(Select::layer("BatchNorm"), Scheme::LecunNormal), "names the parameter"),
+            (rules().groups(Select::path("2"), 2), "it is no kernel, which alone has groups"),
+        ] {
+            let error = rules.apply(model()).expect_err("refused");
+            assert!(matches!(error, StabilizeError::Shape { .. }), "{error}");
+            assert!(error.to_string().ends_with(reason), "{error}");
+        }
     }
 
     #[test]
@@ -404,11 +503,5 @@ mod tests {
         let model = Initialize::new(Seed(1)).values("0", [0.25]).apply(model).expect("fits");
         assert_eq!(values(&model[0]), [0.25]);
         assert!(model[0].is_require_grad());
-    }
-
-    #[test]
-    fn helpers_check_their_input() {
-        assert!(fixup_factor(4, 1).is_err() && fixup_factor(0, 2).is_err());
-        assert!(class_prior_bias(&[]).is_err() && class_prior_bias(&[1.0, 0.0]).is_err());
     }
 }

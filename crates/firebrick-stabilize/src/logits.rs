@@ -8,8 +8,11 @@
 //! # Reference
 //! Gemma 2, 2024 (arXiv 2408.00118): caps 50 for attention, 30 at the end. A. Chowdhery et al., "PaLM", 2022: 1e-4
 //! for the z-loss; B. Zoph et al., "ST-MoE", 2022 (arXiv 2202.08906): 1e-3 for a router.
+//!
+//! Logits in half precision are computed with in f32, where a cap and the square of a large logit fit.
 
 use burn::tensor::Tensor;
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 
 /// `logits` bent smoothly into (-cap, cap); near 0 they stay as they are.
@@ -26,7 +29,8 @@ use firebrick_core::{ConfigError, check};
 /// ```
 pub fn soft_cap<const D: usize>(logits: Tensor<D>, cap: f64) -> Result<Tensor<D>, ConfigError> {
     check::positive("cap", cap)?;
-    Ok(logits.div_scalar(cap).tanh().mul_scalar(cap))
+    let dtype = logits.dtype();
+    Ok(widened(logits).div_scalar(cap).tanh().mul_scalar(cap).cast(dtype))
 }
 
 /// The term that pulls the logarithm of the softmax's denominator to 0; to be added to the training loss.
@@ -44,17 +48,43 @@ pub fn soft_cap<const D: usize>(logits: Tensor<D>, cap: f64) -> Result<Tensor<D>
 pub fn z_loss(logits: Tensor<2>, coefficient: f64) -> Result<Tensor<1>, ConfigError> {
     check::non_negative("coefficient", coefficient)?;
     check::at_least("number of logits", logits.shape().num_elements(), 1)?;
+    let dtype = logits.dtype();
+    let logits = widened(logits);
     // The maximum is subtracted as a constant: it cancels, in the value and in the gradient.
     let largest = logits.clone().max_dim(1).detach();
     let sum = (logits - largest.clone()).exp().sum_dim(1);
-    Ok((sum.log() + largest).square().mean().mul_scalar(coefficient))
+    Ok((sum.log() + largest).square().mean().mul_scalar(coefficient).cast(dtype))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use crate::units::values;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
+
+    #[test]
+    fn logits_in_half_precision_keep_their_term_and_their_cap() {
+        for device in devices() {
+            if !device.supports_dtype(DType::F16) {
+                continue;
+            }
+            let device = device.autodiff();
+            let half = |values: [f32; 2]| Tensor::<2>::from_data([values], (&device, DType::F16));
+            // The square of 300 does not fit into f16, the term does.
+            let logits = half([300.0, 0.0]).require_grad();
+            let term = z_loss(logits.clone(), 1e-4).expect("valid");
+            assert_eq!(term.dtype(), DType::F16);
+            assert!((values(term.clone().inner())[0] - 9.0).abs() < 0.01);
+            let gradient = values(logits.grad(&term.backward()).expect("tracked"));
+            assert!((gradient[0] - 0.06).abs() < 1e-4 && gradient[1] == 0.0, "{gradient:?}");
+            // Nor does a cap of 1e5, below which these hardly bend.
+            let capped = soft_cap(half([1000.0, -2.0]).inner(), 1e5).expect("valid");
+            assert_eq!(capped.dtype(), DType::F16);
+            let capped = values(capped);
+            assert!((capped[0] - 1000.0).abs() < 1.0 && (capped[1] + 2.0).abs() < 2e-3);
+        }
+    }
 
     #[test]
     fn the_gradient_of_the_z_loss_is_its_closed_form() {

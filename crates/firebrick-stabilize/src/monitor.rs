@@ -277,7 +277,7 @@ impl Look<'_> {
                 if self.config.zeros {
                     // A mean rather than a sum, so that f32 counts exactly enough beyond 2^24.
                     let elements = gradient.shape().num_elements() as f64;
-                    let share = gradient.clone().equal_scalar(0.0).float().cast(FloatDType::F32);
+                    let share = gradient.clone().equal_scalar(0.0).cast(FloatDType::F32);
                     found.push(share.mean().mul_scalar(elements));
                 }
                 if let Some(gathered) = gathered {

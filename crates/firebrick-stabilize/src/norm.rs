@@ -2,12 +2,11 @@
 
 use crate::read::read;
 use crate::reduce::{largest_of, reduce_all};
-use crate::units::wide;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
+use firebrick_backend::{PathStack, widened};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
@@ -222,7 +221,7 @@ impl Gathered {
         let index = self.tensors.len();
         let elements = gradient.shape().num_elements();
         self.tensors.push(TensorNorm { id, path, elements, norm: f64::NAN });
-        let magnitude = wide(gradient).abs();
+        let magnitude = widened(gradient).abs();
         let largest = magnitude.clone().max();
         // Zeros stay zeros when divided by `TINY`. A NaN reaches `rest` even where a GPU's maximum drops it.
         let scale = largest.clone().clamp_min(TINY).reshape([1; D]);

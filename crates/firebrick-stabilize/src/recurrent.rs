@@ -19,6 +19,7 @@ use crate::{Distribution, Fan, Initialize, Scheme, Select, StabilizeError};
 use burn::module::Module;
 use firebrick_backend::parameters;
 use firebrick_core::{Seed, check};
+use std::collections::BTreeSet;
 
 /// How the forget gates start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +36,9 @@ pub enum ForgetBias {
 
 /// Starts every LSTM and GRU inside `model` by the recipe; all else keeps its weights.
 ///
+/// A GRU has no forget gate: for a model with GRUs alone, and for LSTMs without biases, ask for
+/// `ForgetBias::Constant(0.0)`.
+///
 /// ```
 /// use burn::{nn::LstmConfig, tensor::Device};
 /// use firebrick_core::Seed;
@@ -49,7 +53,8 @@ pub enum ForgetBias {
 /// ```
 ///
 /// # Errors
-/// When there is no such layer, or the bias is not finite or `longest` below 3.
+/// When there is no such layer, or the bias is not finite or `longest` below 3; when a bias other than 0 is asked for
+/// and no layer has a forget gate, or an LSTM has no biases.
 pub fn initialize_recurrent<M: Module>(
     model: M,
     forget: ForgetBias,
@@ -62,13 +67,17 @@ pub fn initialize_recurrent<M: Module>(
     let list = parameters(&model);
     let has = |path: &str| list.iter().any(|parameter| parameter.path == path);
     let mut rules = Initialize::new(seed);
-    let mut found = false;
     let mut touched = Vec::new();
+    // LSTMs, by the gate that they alone have, and layers whose forgetting got its bias.
+    let (mut cells, mut biased) = (BTreeSet::new(), BTreeSet::new());
     for parameter in &list {
         let path = parameter.path.as_str();
         let Some((gate, part)) = split(path) else { continue };
-        found = true;
+        let (layer, name) = gate.rsplit_once('.').unwrap_or(("", gate));
         touched.push(path);
+        if name == "cell_gate" {
+            cells.insert(layer);
+        }
         let recurrent = part.starts_with("hidden");
         if part.ends_with("weight") {
             let scheme = if recurrent {
@@ -80,7 +89,6 @@ pub fn initialize_recurrent<M: Module>(
             rules = rules.at(Select::path(path), scheme);
             continue;
         }
-        let (layer, name) = gate.rsplit_once('.').unwrap_or(("", gate));
         let join =
             |name: &str| if layer.is_empty() { name.into() } else { format!("{layer}.{name}") };
         let forgets = |gate: &str| has(&format!("{gate}.input_transform.bias"));
@@ -92,6 +100,9 @@ pub fn initialize_recurrent<M: Module>(
             "input_gate" if matches!(forget, ForgetBias::Chrono { .. }) => -1.0,
             _ => 0.0,
         };
+        if sign != 0.0 {
+            biased.insert(layer);
+        }
         // One draw a layer: the input gate's biases are those of the forget gate, turned.
         let mut stream = seed.stream(&format!("forget bias/{layer}"));
         let values: Vec<f64> = (0..parameter.elements())
@@ -103,29 +114,43 @@ pub fn initialize_recurrent<M: Module>(
             .collect();
         rules = rules.values(path, values);
     }
-    if !found {
-        return Err(StabilizeError::NothingSelected {
-            selection: "an LSTM or GRU".into(),
-            known: list.iter().map(|p| p.path.as_str()).collect::<Vec<_>>().join(", "),
-        });
+    let refused = |selection: String| {
+        let known = list.iter().map(|p| p.path.as_str()).collect::<Vec<_>>().join(", ");
+        Err(StabilizeError::NothingSelected { selection, known })
+    };
+    if touched.is_empty() {
+        return refused("an LSTM or GRU".into());
+    }
+    if forget != ForgetBias::Constant(0.0) {
+        let missing = match cells.difference(&biased).next() {
+            Some(layer) => Some(format!("the LSTM `{layer}`")),
+            None if biased.is_empty() => Some("an LSTM".into()),
+            None => None,
+        };
+        if let Some(missing) = missing {
+            let otherwise = "(`ForgetBias::Constant(0.0)` asks for none)";
+            return refused(format!("the forget bias of {missing} {otherwise}"));
+        }
     }
     let touched: Vec<String> = touched.into_iter().map(str::to_owned).collect();
     rules.only(touched).apply(model)
 }
 
-/// The gate's path and what follows it, for a parameter of a gate.
+/// The gate's path and what follows it, for the weight or bias of a gate; learned lengths follow their weight.
 fn split(path: &str) -> Option<(&str, &str)> {
     let place = path.rfind("_transform.")?;
     let start = path[..place].rfind('.')?;
     let (gate, part) = (&path[..start], &path[start + 1..]);
     let name = gate.rsplit('.').next()?;
-    name.ends_with("_gate").then_some((gate, part))
+    let own = matches!(part.split_once('.'), Some((_, "weight" | "bias")));
+    (own && name.ends_with("_gate")).then_some((gate, part))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use crate::kolmogorov::check_distribution;
+    use crate::normalize_weights;
     use burn::nn::{GruConfig, Linear, LinearConfig, Lstm, LstmConfig};
     use burn::tensor::{Device, Tensor};
     use firebrick_backend::testing::devices;
@@ -196,8 +221,49 @@ mod tests {
                 initialize_recurrent(lstm, ForgetBias::Constant(1.0), Seed(1)).expect("fits");
             assert_eq!(bias(&lstm.input_gate.input_transform), [-1.0; 3]);
             let gru = GruConfig::new(2, 3, true).init(&device);
-            let gru = initialize_recurrent(gru, ForgetBias::Constant(1.0), Seed(1)).expect("fits");
+            let gru = initialize_recurrent(gru, ForgetBias::Constant(0.0), Seed(1)).expect("fits");
             assert_eq!(bias(&gru.new_gate.input_transform), [0.0; 3]);
+        }
+    }
+
+    #[test]
+    fn a_bias_that_no_forget_gate_takes_is_refused() {
+        let device = Device::flex();
+        let gru = || GruConfig::new(2, 3, true).init(&device);
+        let lstm = |bias: bool| LstmConfig::new(2, 3, bias).init(&device);
+        let refused = |error: StabilizeError, start: &str| {
+            assert!(error.to_string().starts_with(start), "{error}");
+        };
+        let chrono = ForgetBias::Chrono { longest: 9.0 };
+        for forget in [ForgetBias::Constant(1.0), chrono] {
+            let error = initialize_recurrent(gru(), forget, Seed(1)).expect_err("refused");
+            refused(
+                error,
+                "the forget bias of an LSTM (`ForgetBias::Constant(0.0)` asks for none)",
+            );
+            let both = vec![lstm(true), lstm(false)];
+            let error = initialize_recurrent(both, forget, Seed(1)).expect_err("refused");
+            refused(error, "the forget bias of the LSTM `1` (`ForgetBias::Constant(0.0)`");
+            assert!(initialize_recurrent((lstm(true), gru()), forget, Seed(1)).is_ok());
+        }
+        assert!(initialize_recurrent(lstm(false), ForgetBias::Constant(0.0), Seed(1)).is_ok());
+    }
+
+    #[test]
+    fn weights_with_learned_lengths_start_alike() {
+        for device in devices() {
+            let lstm: Lstm = LstmConfig::new(3, 4, true).init(&device);
+            let forget = ForgetBias::Constant(1.0);
+            let plain = initialize_recurrent(lstm.clone(), forget, Seed(2)).expect("fits");
+            let lstm = normalize_weights(lstm, &Select::layer("Linear")).expect("fits");
+            let lstm = initialize_recurrent(lstm, forget, Seed(2)).expect("fits");
+            for (plain, lengths) in [
+                (&plain.cell_gate.hidden_transform, &lstm.cell_gate.hidden_transform),
+                (&plain.cell_gate.input_transform, &lstm.cell_gate.input_transform),
+            ] {
+                let change = (plain.weight.val() - lengths.weight.val()).abs().max();
+                assert!(change.into_scalar::<f32>() < 1e-5);
+            }
         }
     }
 

@@ -20,11 +20,11 @@
 //!
 //! Means, lengths and sigma of a weight in half precision are computed in f32.
 
-use crate::units::{over_units, unit_axis, unit_norms, wide};
+use crate::units::{over_units, unit_axis, unit_norms};
 use crate::{Select, StabilizeError};
 use burn::module::{Module, Param, Reparameterization, Reparameterizer};
-use burn::tensor::{Tensor, TensorData};
-use firebrick_backend::{ParameterInfo, Role, parameters};
+use burn::tensor::{DType, Tensor, TensorData};
+use firebrick_backend::{ParameterInfo, Role, parameters, widened};
 use firebrick_core::{Seed, check};
 use std::collections::HashMap;
 
@@ -42,7 +42,7 @@ impl Reparameterization for WeightStandardization {
         let mean =
             |tensor: Tensor<D>| over_units(tensor, Some(self.axis), |t, axis| t.mean_dim(axis));
         let dtype = base.dtype();
-        let base = wide(base);
+        let base = widened(base);
         let centred = base.clone() - mean(base);
         // Below the smallest square that f32 holds well, so that a unit of equal weights has no NaN gradient.
         let variance = mean(centred.clone().square()).clamp_min(1e-20);
@@ -62,13 +62,18 @@ impl Reparameterization for WeightNorm {
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let dtype = base.dtype();
-        let base = wide(base);
+        let base = widened(base);
         let squares = over_units(base.clone().square(), Some(self.axis), |t, axis| t.sum_dim(axis));
         let lengths = self.lengths.val().cast(base.dtype());
         let mut shape = [1; D];
         shape[self.axis] = lengths.dims()[0];
         (base * (lengths.reshape(shape) / squares.clamp_min(1e-24).sqrt())).cast(dtype)
     }
+}
+
+/// The path of the lengths of the weight at `path`, if it has learned ones.
+pub(crate) fn lengths_of(path: &str) -> String {
+    format!("{path}.{}.lengths", WeightNorm::NAME)
 }
 
 /// A weight divided by its largest singular value.
@@ -86,7 +91,7 @@ impl Reparameterization for SpectralNorm {
         let units = base.dims()[self.axis];
         let rest = base.shape().num_elements() / units.max(1);
         let matrix: Tensor<2> = base.clone().swap_dims(0, self.axis).reshape([units, rest]);
-        let matrix = wide(matrix);
+        let matrix = widened(matrix);
         let fixed = matrix.clone();
         let fixed = if fixed.is_autodiff() { fixed.inner() } else { fixed };
         let unit = |v: Tensor<2>| {
@@ -101,14 +106,10 @@ impl Reparameterization for SpectralNorm {
             u = unit(fixed.clone().matmul(v));
             v = unit(fixed.clone().transpose().matmul(u.clone()));
         }
-        let (u, v) = if base.is_autodiff() {
-            (Tensor::from_inner(u), Tensor::from_inner(v))
-        } else {
-            (u, v)
-        };
+        // Without autodiff, `u` and `v` are constants beside any weight.
         let sigma = (u * matrix.matmul(v)).sum().clamp_min(1e-12);
         let dtype = base.dtype();
-        (wide(base) / sigma.reshape([1; D])).cast(dtype)
+        (widened(base) / sigma.reshape([1; D])).cast(dtype)
     }
 }
 
@@ -219,14 +220,11 @@ impl Reparameterizer for Normalize {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<Self::Reparam>) {
         let reparam = self.axes.get(path).map(|&axis| {
-            let base = param.val();
-            let autodiff = base.is_autodiff();
-            let base = if autodiff { base.inner() } else { base };
+            // Untracked, so that the lengths are leaves, on the device that the weight has.
+            let base = param.val().set_require_grad(false);
             let (units, dtype) = (base.dims()[axis], base.dtype());
             let lengths: Tensor<1> = unit_norms(base, Some(axis)).reshape([units]);
-            let lengths = lengths.cast(dtype);
-            let lengths = if autodiff { Tensor::from_inner(lengths) } else { lengths };
-            WeightNorm { lengths: Param::from_tensor(lengths), axis }
+            WeightNorm { lengths: Param::from_tensor(lengths.cast(dtype)), axis }
         });
         (param, reparam)
     }
@@ -254,7 +252,8 @@ impl Reparameterizer for Spectral {
             let draws: Vec<f64> = (0..units).map(|_| stream.normal()).collect();
             let data = TensorData::new(draws, [units]);
             let device = base.device().inner();
-            SpectralNorm { start: Tensor::from_data(data, &device), axis, iterations }
+            let start = Tensor::from_data(data, (&device, DType::F32));
+            SpectralNorm { start, axis, iterations }
         });
         (param, reparam)
     }
@@ -266,7 +265,7 @@ mod tests {
     use crate::units::values;
     use burn::nn::conv::{Conv1dConfig, ConvTranspose1dConfig};
     use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::{DType, Device};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
 
     fn linear(device: &Device) -> Linear {
@@ -278,6 +277,34 @@ mod tests {
 
     fn weight() -> Select {
         Select::path("weight")
+    }
+
+    type Kind = fn(Linear) -> Result<Linear, StabilizeError>;
+
+    const KINDS: [Kind; 3] = [
+        |layer| standardize_weights(layer, &weight(), 1e-6),
+        |layer| normalize_weights(layer, &weight()),
+        |layer| spectral_norm(layer, &weight(), 20),
+    ];
+
+    #[test]
+    fn weights_train_on_a_device_that_checkpoints_gradients() {
+        for device in devices() {
+            let plain = device.autodiff();
+            let gradients = |device: &Device, kind: Kind| {
+                let layer = kind(linear(device)).expect("fits");
+                let x = Tensor::<2>::from_floats([[1.0, -2.0]], device);
+                let gradients = layer.forward(x).square().sum().backward();
+                let lengths = layer.weight.reparameterization::<WeightNorm>();
+                let lengths = lengths.map(|norm| norm.lengths.val().grad(&gradients));
+                let lengths = lengths.map(|gradient| values(gradient.expect("learned")));
+                (values(layer.weight.base().grad(&gradients).expect("tracked")), lengths)
+            };
+            for kind in KINDS {
+                let expected = gradients(&plain, kind);
+                assert_eq!(gradients(&plain.clone().gradient_checkpointing(), kind), expected);
+            }
+        }
     }
 
     #[test]
@@ -358,12 +385,7 @@ mod tests {
                     layer.weight = Param::from_tensor(weight);
                     layer
                 };
-                let kinds: [fn(Linear) -> Result<Linear, StabilizeError>; 3] = [
-                    |layer| standardize_weights(layer, &weight(), 1e-6),
-                    |layer| normalize_weights(layer, &weight()),
-                    |layer| spectral_norm(layer, &weight(), 20),
-                ];
-                for kind in kinds {
+                for kind in KINDS {
                     let layer = kind(make(dtype)).expect("fits");
                     let twin = kind(make(DType::F32)).expect("fits");
                     assert_eq!(layer.weight.val().dtype(), dtype);

@@ -8,7 +8,7 @@
 //! | `Sandwich` | x + N2(f(N1(x))) | M. Ding et al., NeurIPS 2021 |
 //! | `BranchNorm` | x + N(f(x)) | OLMo 2, 2025 |
 //! | `DeepNorm` | N(alpha x + f(x)) | H. Wang et al., 2022 (arXiv 2203.00555) |
-//! | `Highway` | t f(x) + (1 - t) x,  t = sigmoid(W x + b) | R. Srivastava et al., 2015 |
+//! | `Highway` | t f(x) + (1 - t) x,  t = sigmoid(W x + b) | R. Srivastava, K. Greff, J. Schmidhuber, 2015 |
 //! | `Scaled` | x + a f(x),  a learned, 0 at the start | S. De, S. Smith, 2020 (SkipInit); T. Bachlechner et al., 2020 (ReZero) |
 //! | `LayerScale` | x + gamma f(x),  gamma learned for each feature | H. Touvron et al., ICCV 2021 |
 
@@ -39,6 +39,8 @@ pub enum ResidualKind {
         alpha: f64,
     },
     /// A learned gate mixes both; its bias starts at `bias`, -1 to -4, so that it starts nearly closed.
+    ///
+    /// The bias is a vector of its own, `gate_bias`: initializers leave it closed, and weight decay does not open it.
     Highway {
         /// Where the gate's bias starts.
         bias: f64,
@@ -69,8 +71,14 @@ impl ResidualConfig {
     pub fn init(&self, device: &Device) -> Result<Residual, ConfigError> {
         check::at_least("size", self.size, 1)?;
         let norm = || Some(LayerNormConfig::new(self.size).init(device));
-        let mut residual =
-            Residual { before: None, after: None, gate: None, scale: None, kind: self.kind };
+        let mut residual = Residual {
+            before: None,
+            after: None,
+            gate: None,
+            gate_bias: None,
+            scale: None,
+            kind: self.kind,
+        };
         match self.kind {
             ResidualKind::Plain => {}
             ResidualKind::PreNorm => residual.before = norm(),
@@ -82,9 +90,10 @@ impl ResidualConfig {
             }
             ResidualKind::Highway { bias } => {
                 check::finite("bias", bias)?;
-                let mut gate = LinearConfig::new(self.size, self.size).init(device);
-                gate.bias = Some(Param::from_tensor(Tensor::full([self.size], bias, device)));
-                residual.gate = Some(gate);
+                let gate = LinearConfig::new(self.size, self.size).with_bias(false);
+                residual.gate = Some(gate.init(device));
+                let bias = Tensor::full([self.size], bias, device);
+                residual.gate_bias = Some(Param::from_tensor(bias));
             }
             ResidualKind::Scaled => {
                 residual.scale = Some(Param::from_tensor(Tensor::zeros([1], device)));
@@ -118,6 +127,7 @@ pub struct Residual {
     before: Option<LayerNorm>,
     after: Option<LayerNorm>,
     gate: Option<Linear>,
+    gate_bias: Option<Param<Tensor<1>>>,
     scale: Option<Param<Tensor<1>>>,
     #[module(skip)]
     kind: ResidualKind,
@@ -134,22 +144,24 @@ impl Residual {
             Some(layer) => layer.forward(x),
             None => x,
         };
+        let along_features = |vector: &Param<Tensor<1>>| -> Tensor<D> {
+            let vector = vector.val();
+            let mut shape = [1; D];
+            shape[D - 1] = vector.dims()[0];
+            vector.reshape(shape)
+        };
         let changed = branch(norm(&self.before, x.clone()));
         match self.kind {
             ResidualKind::PostNorm => norm(&self.after, x + changed),
             ResidualKind::DeepNorm { alpha } => norm(&self.after, x.mul_scalar(alpha) + changed),
             _ => {
                 let changed = norm(&self.after, changed);
-                if let Some(gate) = &self.gate {
-                    let gate = sigmoid(gate.forward(x.clone()));
+                if let (Some(gate), Some(bias)) = (&self.gate, &self.gate_bias) {
+                    let gate = sigmoid(gate.forward(x.clone()) + along_features(bias));
                     return x.clone() + gate * (changed - x);
                 }
                 match &self.scale {
-                    Some(scale) => {
-                        let mut shape = [1; D];
-                        shape[D - 1] = scale.val().dims()[0];
-                        x + changed * scale.val().reshape(shape)
-                    }
+                    Some(scale) => x + changed * along_features(scale),
                     None => x + changed,
                 }
             }
@@ -178,7 +190,28 @@ pub fn deep_norm(layers: usize) -> Result<(f64, f64), ConfigError> {
 mod tests {
     use super::*;
     use crate::units::values;
+    use crate::{Scheme, initialize};
     use firebrick_backend::testing::devices;
+    use firebrick_backend::{Role, parameters};
+    use firebrick_core::Seed;
+
+    #[test]
+    fn an_initialized_gate_stays_closed_and_learns() {
+        for device in devices() {
+            let device = device.autodiff();
+            let kind = ResidualKind::Highway { bias: -3.0 };
+            let skip = ResidualConfig::new(2, kind).init(&device).expect("valid");
+            let skip = initialize(skip, Scheme::KaimingNormal, Seed(1));
+            let y = skip.forward(Tensor::<2>::zeros([1, 2], &device), |x| x + 8.0);
+            for value in values(y.clone().inner()) {
+                assert!((value - 8.0 / (1.0 + 3f64.exp())).abs() < 1e-5, "{value}");
+            }
+            let bias = skip.gate_bias.as_ref().expect("has one").val();
+            assert!(bias.grad(&y.sum().backward()).is_some());
+            let roles: Vec<Role> = parameters(&skip).into_iter().map(|p| p.role).collect();
+            assert_eq!(roles, [Role::Weight, Role::Vector]);
+        }
+    }
 
     #[test]
     fn every_kind_follows_its_formula() {

@@ -18,13 +18,12 @@
 //! judged by and passes: pulled back to 0, its moment would stay 0, and the element for ever.
 
 use crate::transform::{Transform, transform};
-use crate::units::wide;
 use crate::{Guard, GuardStateError, Verdict, state};
 use burn::config::Config;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use firebrick_backend::PathStack;
+use firebrick_backend::{PathStack, widened};
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -83,7 +82,7 @@ impl Transform for ClipSpikes {
     ) -> Tensor<D> {
         let (shape, dtype) = (gradient.shape(), gradient.dtype());
         // The squares of half precision overflow from 256 on, and vanish below 2e-4.
-        let gradient = wide(gradient.reshape([shape.num_elements()]));
+        let gradient = widened(gradient.reshape([shape.num_elements()]));
         let old = self.moments.remove(&param.id);
         let old = old.filter(|moment| moment.dims() == gradient.dims());
         let clipped = match &old {

@@ -193,21 +193,22 @@ fn on_device<const D: usize>(
 ) -> Tensor<1> {
     let tensor = tensor.cast(FloatDType::F32);
     let by_unit = |share: Tensor<D>| over_units(share, Some(axis), |t, axis| t.mean_dim(axis));
-    let quiet = by_unit(tensor.clone().abs().lower_scalar(QUIET).float());
+    // Not `float`, which is the device's default type.
+    let quiet = by_unit(tensor.clone().abs().lower_scalar(QUIET).cast(FloatDType::F32));
     let mean = tensor.clone().mean();
     let centred = tensor.clone() - mean.clone().reshape([1; D]);
     let saturated = match bounds {
         Some((low, high)) => {
             let scaled = (tensor.clone() - low).mul_scalar(2.0 / (high - low)) - 1.0;
-            by_unit(scaled.abs()).greater_scalar(SATURATED).float().mean()
+            by_unit(scaled.abs()).greater_scalar(SATURATED).cast(FloatDType::F32).mean()
         }
         None => mean.zeros_like(),
     };
     let found = vec![
         mean,
         centred.square().mean(),
-        tensor.equal_scalar(0.0).float().mean(),
-        quiet.greater_scalar(DEAD).float().mean(),
+        tensor.equal_scalar(0.0).cast(FloatDType::F32).mean(),
+        quiet.greater_scalar(DEAD).cast(FloatDType::F32).mean(),
         saturated,
     ];
     Tensor::cat(found, 0)
@@ -262,7 +263,9 @@ pub fn record_taps(taps: &[Tap], record: &mut Record) {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::tensor::{Device, IntDType};
     use firebrick_backend::testing::devices;
+    use std::process::Command;
 
     #[test]
     fn channels_of_images_are_units() {
@@ -327,6 +330,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// In the environment of a child: that half precision is the default.
+    const HALF: &str = "FIREBRICK_STABILIZE_HALF_TEST";
+
+    #[test]
+    fn a_default_type_of_half_precision_changes_nothing() {
+        if std::env::var_os(HALF).is_none() {
+            // `configure` holds for a process, from before its first tensor.
+            let mut child = Command::new(std::env::current_exe().expect("this binary"));
+            let name = "taps::tests::a_default_type_of_half_precision_changes_nothing";
+            let run = child.args(["--exact", name]).env(HALF, "1").output().expect("runs");
+            let output = String::from_utf8_lossy(&run.stdout);
+            assert!(output.contains("1 passed"), "{output}");
+            return;
+        }
+        let mut device = Device::flex();
+        device.configure((FloatDType::F16, IntDType::I32)).expect("no tensor came before");
+        let rows = [[0.0f32, 2.0], [0.0, -2.0]];
+        let mut taps = Taps::default();
+        taps.see_bounded("half", &Tensor::<2>::from_data(rows, (&device, DType::F16)), -2.0, 2.0);
+        let tap = &taps.read()[0];
+        assert_eq!((tap.zeros, tap.dead, tap.saturated), (0.5, 0.5, Some(0.5)));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Walks the gradients of a module and changes them: the one place that knows how burn keys and erases them.
 
 use crate::reduce::scale_all;
-use crate::units::wide;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use firebrick_backend::PathStack;
 use firebrick_backend::host::HostTensor;
+use firebrick_backend::{PathStack, widened};
 use std::collections::HashSet;
 
 /// `before_step` of a guard that is a [`Transform`] and always proceeds.
@@ -115,7 +114,7 @@ impl ModuleVisitor for Take<'_> {
 /// `gradient` times `factor`, which half precision would round, or not hold at all.
 fn scaled<const D: usize>(gradient: Tensor<D>, factor: f64) -> Tensor<D> {
     let dtype = gradient.dtype();
-    wide(gradient).mul_scalar(factor).cast(dtype)
+    widened(gradient).mul_scalar(factor).cast(dtype)
 }
 
 /// Gives back what [`Take`] took: the same walk meets the parameters in the same order.

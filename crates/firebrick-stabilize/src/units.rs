@@ -3,7 +3,8 @@
 //! burn stores `Linear` and transposed convolutions with the inputs first, convolutions and embeddings with
 //! the units first; PyTorch stores `Linear` the other way round. A rule per unit must know.
 
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::Tensor;
+use firebrick_backend::widened;
 
 /// The axis of the units of a weight with `rank` axes in a layer of type `owner`; `None` below rank 2.
 ///
@@ -29,20 +30,12 @@ pub fn unit_axis(owner: &str, rank: usize) -> Option<usize> {
     }
 }
 
-/// `tensor` in f32, and as it is in f64: squares and small bounds do not fit into the halves.
-pub(crate) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    match tensor.dtype() {
-        DType::F64 | DType::F32 => tensor,
-        _ => tensor.cast(FloatDType::F32),
-    }
-}
-
-/// The Euclidean norm of each unit, [`wide`], with every other axis of size 1; of the whole where `axis` is `None`.
+/// The Euclidean norm of each unit, [`widened`], with every other axis of size 1; of the whole where `axis` is `None`.
 ///
 /// Each unit is scaled by its largest magnitude before squaring: nothing overflows, and what is broken in one unit
 /// stays there.
 pub(crate) fn unit_norms<const D: usize>(tensor: Tensor<D>, axis: Option<usize>) -> Tensor<D> {
-    let tensor = wide(tensor);
+    let tensor = widened(tensor);
     let tiny = f64::from(f32::MIN_POSITIVE);
     let largest = over_units(tensor.clone().abs(), axis, |tensor, axis| tensor.max_dim(axis));
     let scale = largest.clamp_min(tiny);
@@ -69,6 +62,7 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
 
     #[test]
