@@ -7,7 +7,8 @@
 //! ```
 //! Trainable parameters are averaged; running statistics are those of the last step, until
 //! [`recalibration`](SwaConfig::recalibration) measures them anew. A skipped step does not count, the batches of
-//! one accumulated step count as one. The average is of the weights' own element type.
+//! one accumulated step count as one. The average of weights in half precision is kept in f32, for its steps are
+//! smaller than their last digit, and rounded where it is judged.
 //!
 //! # Reference
 //! B. Polyak, A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992; P. Izmailov et al.,
@@ -16,11 +17,11 @@
 use burn::config::Config;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
-use firebrick_backend::parameters;
+use burn::tensor::{DType, Tensor};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, check};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Configuration of the exponential moving average.
 #[derive(Config, Debug)]
@@ -74,25 +75,49 @@ impl Averaging {
 #[derive(Debug)]
 pub(crate) struct Average<M> {
     kind: Averaging,
-    /// In evaluation mode.
+    /// In evaluation mode; what has been averaged of half precision stands in f32.
     pub(crate) model: M,
     /// Weights taken.
     pub(crate) taken: u64,
-    trainable: HashSet<ParamId>,
+    /// The float type of each trainable parameter where it trains.
+    trained: HashMap<ParamId, DType>,
 }
 
 impl<M: Module> Average<M> {
     /// An average that starts with `model`, which is in training mode.
     pub(crate) fn new(kind: Averaging, model: &M) -> Self {
-        let mut average = Self { kind, model: model.valid(), taken: 0, trainable: HashSet::new() };
+        let mut average = Self { kind, model: model.valid(), taken: 0, trained: HashMap::new() };
         average.follow(model);
         average
     }
 
     /// Takes note of which parameters of `model` are trainable; their identities change where a record is loaded.
     pub(crate) fn follow(&mut self, model: &M) {
-        let trainable = parameters(model).into_iter().filter(|parameter| parameter.trainable);
-        self.trainable = trainable.map(|parameter| parameter.id).collect();
+        struct Types(HashMap<ParamId, DType>);
+        impl ModuleVisitor for Types {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.is_require_grad() {
+                    self.0.insert(param.id, param.base().dtype());
+                }
+            }
+        }
+        let mut types = Types(HashMap::new());
+        model.visit(&mut types);
+        self.trained = types.0;
+    }
+
+    /// The averaged model, with running statistics of its own.
+    pub(crate) fn weights(&self) -> M {
+        struct Narrow<'a>(&'a HashMap<ParamId, DType>);
+        impl ModuleMapper for Narrow<'_> {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                match self.0.get(&param.id) {
+                    Some(&dtype) => param.map(|average| average.cast(dtype)),
+                    None => param,
+                }
+            }
+        }
+        self.model.valid().map(&mut Narrow(&self.trained))
     }
 
     /// Takes the weights after optimizer step number `step`, counted from 1.
@@ -116,7 +141,7 @@ impl<M: Module> Average<M> {
         let mut now = Collect(GradientsParams::new());
         // Brings the running statistics up to date.
         model.valid().visit(&mut now);
-        let mut mix = Mix { now: now.0, share, trainable: &self.trainable };
+        let mut mix = Mix { now: now.0, share, trained: &self.trained };
         self.model = self.model.valid().map(&mut mix);
     }
 
@@ -139,7 +164,7 @@ impl<M: Module> Average<M> {
             kind: self.kind.clone(),
             model: self.model.valid(),
             taken: self.taken,
-            trainable: self.trainable.clone(),
+            trained: self.trained.clone(),
         }
     }
 }
@@ -157,16 +182,19 @@ impl ModuleVisitor for Collect {
 struct Mix<'a> {
     now: GradientsParams,
     share: f64,
-    trainable: &'a HashSet<ParamId>,
+    trained: &'a HashMap<ParamId, DType>,
 }
 
 impl ModuleMapper for Mix<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(now) = self.now.remove::<D>(param.id) else { return param };
-        let (averaged, share) = (self.trainable.contains(&param.id), self.share);
-        param.map(|average| match averaged {
-            // A share of 1 is the weight itself, to the bit.
-            true if share < 1.0 => average.clone() + (now - average).mul_scalar(share),
+        if !self.trained.contains_key(&param.id) {
+            return param.map(|_| now);
+        }
+        let (now, share) = (widened(now), self.share);
+        param.map(|average| match widened(average) {
+            average if share < 1.0 => average.clone() + (now - average).mul_scalar(share),
+            // The weight itself, to the bit.
             _ => now,
         })
     }
@@ -276,6 +304,53 @@ mod tests {
                 .expect("trains");
             close(&read(fitted.model.layer.weight.base()), &expected);
         }
+    }
+
+    #[test]
+    fn half_precision_is_averaged_in_f32() {
+        #[derive(Module, Debug)]
+        struct One {
+            weight: Param<Tensor<1>>,
+        }
+        for device in devices() {
+            for dtype in [DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                let ones = Tensor::<1>::ones([3], (&device.clone().autodiff(), dtype));
+                let start = One { weight: Param::from_tensor(ones) };
+                let twice = |weight: Tensor<1>| {
+                    weight.set_require_grad(false).mul_scalar(2.0).set_require_grad(true)
+                };
+                let moved = One { weight: start.weight.clone().map(twice) };
+                let kind = EmaConfig::new().with_decay(0.999).with_warm_up(false);
+                let mut average = Average::new(Averaging::Ema(kind), &start);
+                // Each step is an eighth of bf16's last digit.
+                (1..=100).for_each(|step| average.take(&moved, step));
+                let weight = average.weights().weight.val();
+                assert_eq!(weight.dtype(), dtype);
+                let expected = 2.0 - 0.999f64.powi(100);
+                for weight in weight.try_to_vec_as::<f64>().expect("reads") {
+                    assert!((weight - expected).abs() < 0.004, "{dtype:?} {weight} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_statistics_of_the_average_are_its_own() {
+        let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
+        let model = deep(&device, &masks, 8);
+        let kind = EmaConfig::new().with_decay(0.0);
+        let mut average = Average::new(Averaging::Ema(kind), &model);
+        average.take(&model, 1);
+        let before = weights(&average.weights());
+        assert_eq!(weights(&model.valid()), before);
+        for batch in Batches::epoch(&data(&device, 1.0), 1) {
+            let _ = model.loss(batch);
+        }
+        assert_ne!(weights(&model.valid()), before, "the training's have moved");
+        assert_eq!(weights(&average.weights()), before);
     }
 
     #[test]

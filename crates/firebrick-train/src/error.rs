@@ -1,6 +1,6 @@
 //! Why a training cannot start or go on.
 
-use crate::{CheckpointError, SourceError};
+use crate::{CheckpointError, Outcome, SourceError};
 use burn::tensor::TensorReadError;
 use firebrick_core::ConfigError;
 use firebrick_optim::OptimError;
@@ -74,6 +74,16 @@ pub enum TrainError {
     /// Several devices are given, and the model does not say how a batch comes to one.
     #[error("a batch cannot be placed on a device: write `Learn::place` to train on several")]
     NotPlaced,
+    /// The pre-training of a layer did not run to its end, or left no numbers.
+    #[error(
+        "the pre-training of layer {layer} broke ({outcome:?}): take a smaller rate, or inputs of a smaller scale"
+    )]
+    Pretraining {
+        /// The layer, counted from 0.
+        layer: usize,
+        /// How it ended.
+        outcome: Outcome,
+    },
     /// The running statistics of an averaged model cannot be measured.
     #[error(transparent)]
     Stabilize(#[from] StabilizeError),

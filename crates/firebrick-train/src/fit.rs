@@ -205,7 +205,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// The model lives on the first device and is judged there; the others get a copy of it before each step. Running
     /// statistics are those of the first device's batches, as in torch's `DataParallel`. The model must say how a
     /// batch comes to a device: [`Learn::place`](crate::Learn::place). Apart from running statistics the steps are
-    /// those of as many batches accumulated on one device. Not with gradient checkpointing, which the copies lose.
+    /// those of as many batches accumulated on one device.
     ///
     /// burn's own distributed training cannot stand behind it, as of burn 0.22.1: its collectives are there on CUDA
     /// and remote devices alone; its workers each step through a shard of their own, and where the shards differ by a
@@ -302,9 +302,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     /// A checkpoint holds weights, running statistics, the optimizer's state, the numbers of step, epoch and batch,
     /// the average, lookahead's slow weights, the best model so far, the state of a plateau, of early stopping and of
     /// the guards, the positions of mask sources and the history. To resume, set the training up as before, with a new
-    /// model from the same code; only `max_epochs`, `max_steps` and `progress` may differ. What a closure, a penalty or
-    /// an observer remembers is not in it, nor are the masks of burn's own `Dropout`, which come from a generator of
-    /// the process, nor the snapshots of a rollback: what goes back after a resume goes back no further than to it.
+    /// model from the same code; only `max_epochs`, `max_steps` and `progress` may differ. What else differs is an
+    /// error where it can be told; it cannot of closures, penalties, constraints and the numbers of burn's own
+    /// optimizers. What a closure, a penalty or an observer remembers is not in it, nor are the masks of burn's own
+    /// `Dropout`, which come from a generator of the process, nor the snapshots of a rollback: what goes back after a
+    /// resume goes back no further than to it.
     ///
     /// ```
     /// # use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}};
@@ -358,7 +360,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
 mod tests {
     use super::*;
     use crate::testing::{Deep, Net, config, data, deep, full, net, train, weights};
-    use crate::{Batches, Fitted, Learn, Score, TrainError};
+    use crate::{Batches, EarlyStoppingConfig, Fitted, Learn, Score, TrainError};
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
     use firebrick_core::Seed;
@@ -589,6 +591,23 @@ mod tests {
         let bad = DropSchedule::Curriculum { gamma: f64::NAN };
         let masks = MaskSource::new(Seed(1));
         assert!(Fit::new(config(1), adamw()).drop_schedule(&masks, bad).is_err());
+    }
+
+    #[test]
+    fn the_model_given_back_has_the_strength_at_which_it_was_judged() {
+        let masks = MaskSource::new(Seed(8));
+        // What is right for training is wrong for validation, so that an early epoch is the best.
+        let (train, opposite) = (data(&device(), 1.0), data(&device(), -1.0));
+        let config = config(9).with_early_stopping(Some(EarlyStoppingConfig::new(2)));
+        let fitted = Fit::new(config, adamw())
+            .rate(|_| 0.05)
+            .drop_schedule(&masks, DropSchedule::Ramp { over: 100 })
+            .expect("valid")
+            .masks(&masks)
+            .run(deep(&device(), &masks, 8), &train, Some(&opposite))
+            .expect("trains");
+        assert!(fitted.epoch < fitted.epochs, "{} {}", fitted.epoch, fitted.epochs);
+        assert_eq!(masks.strength(), (6 * fitted.epoch - 1) as f64 / 100.0);
     }
 
     #[test]

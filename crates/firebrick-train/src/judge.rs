@@ -5,6 +5,7 @@ use crate::running::Run;
 use crate::{Fit, Learn, Measures, Optimize, Outcome, Score, Source, SourceError, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
+use firebrick_backend::checkpointing::{strategy, with_strategy};
 use firebrick_core::{Record, check, names};
 use firebrick_regularize::{MaskSource, Penalty, Projection};
 use firebrick_stabilize::{Guard, StabilizeError, recalibrate};
@@ -109,9 +110,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         M: Learn<Batch = S::Batch>,
         S: Source,
     {
+        // A training that was resumed or went back has another strength, or none yet.
+        self.settings.drop_as_in(run.step.saturating_sub(1))?;
         // An evaluation copy has running statistics of its own, which a clone would share.
         let Some(average) = run.average.as_ref().filter(|average| average.counts()) else {
-            let model = match &mut run.lookahead {
+            let model = match &run.lookahead {
                 // The slow weights followed the trained ones before the constraint.
                 Some(lookahead) => self.constraint.project(lookahead.slow(model), 0.0)?,
                 None => self.optimizer.evaluation(model),
@@ -120,10 +123,12 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         };
         let batches = average.recalibration();
         if batches == 0 || !run.has_buffers {
-            return Ok(average.model.valid());
+            return Ok(average.weights());
         }
         let positions = self.positions();
-        let measured = self.recalibrated(&average.model, batches, data.train, run.epoch);
+        // Under autodiff in the way of the batches.
+        let weights = with_strategy(average.weights().train(), strategy(model));
+        let measured = self.recalibrated(&weights, batches, data.train, run.epoch);
         self.seek(&positions);
         measured
     }

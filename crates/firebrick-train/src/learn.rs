@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorReadError};
+use burn::tensor::{Device, Int, Tensor, TensorReadError};
+use firebrick_backend::widened;
 use firebrick_stabilize::Watch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -162,14 +163,11 @@ impl Score {
         if samples == 0 {
             return Ok(Self::default());
         }
-        // The sum over a batch needs more digits, and more room, than half precision has.
-        let logits = match logits.dtype() {
-            DType::F32 | DType::F64 => logits,
-            _ => logits.cast(FloatDType::F32),
-        };
+        let logits = widened(logits);
         let chosen = targets.clone().unsqueeze_dim::<2>(1);
         let loss = log_softmax(logits.clone(), 1).gather(1, chosen).sum().neg();
-        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(targets).float().sum();
+        // Counted in integers: half precision, where it is the device's default, counts to 2048.
+        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(targets).int().sum();
         let loss_sum = loss.try_into_scalar::<f64>()?;
         let right = right.try_into_scalar::<f64>()?;
         let error_sum = if loss_sum.is_nan() { f64::NAN } else { samples as f64 - right };
@@ -204,6 +202,7 @@ impl std::ops::Add for Score {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
     use firebrick_backend::testing::devices;
 
     #[test]

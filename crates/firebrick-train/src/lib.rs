@@ -23,6 +23,8 @@ mod optimize;
 mod plateau;
 mod pretrain;
 mod progress;
+#[cfg(all(test, feature = "flex"))]
+mod recompute;
 mod rollback;
 mod run;
 mod running;

@@ -1,10 +1,12 @@
 //! What can take a step: burn's optimizers and firebrick's.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::Bytes;
+use burn::tensor::{Bytes, Tensor};
+use burn_pack::{Reader, Scalar};
 use firebrick_optim::FusedOptimizer;
 use firebrick_stabilize::scale_gradients;
+use std::collections::BTreeMap;
 
 /// Why the state of an optimizer cannot be saved or taken over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +61,13 @@ pub trait Optimize: Clone {
     /// When the bytes are no such state, or that of another kind of optimizer. Nothing is changed then.
     fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), OptimizerStateError>;
 
+    /// The numbers of the rule, in words: what a [`state`](Self::state) does not hold, and must be the same where a
+    /// training is resumed. Not the learning rate of a step. `None`, the default, where they cannot be told; then they
+    /// are not compared.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
     /// The model to judge and to give back: `model` itself, but for rules that train one point and evaluate another
     /// (Schedule-Free, ASGD), whose averaged point it is. `model` goes on training.
     ///
@@ -78,8 +87,9 @@ impl Optimize for ModuleOptimizer {
         Ok(self.into_bytes().map_err(OptimizerStateError::new)?.to_vec())
     }
 
-    fn take_over<M: Module>(&mut self, state: &[u8], _: &M) -> Result<(), OptimizerStateError> {
+    fn take_over<M: Module>(&mut self, state: &[u8], model: &M) -> Result<(), OptimizerStateError> {
         let bytes = Bytes::from_bytes_vec(state.to_vec());
+        same_rules(self, bytes.clone(), model)?;
         let record = OptimizerRecord::from_bytes(bytes).map_err(OptimizerStateError::new)?;
         // burn leaves out what another kind of optimizer cannot read, without a word; the text counts both kinds
         // of entries.
@@ -94,6 +104,45 @@ impl Optimize for ModuleOptimizer {
         *self = loaded;
         Ok(())
     }
+}
+
+/// Refuses the state of a parameter that another of firebrick's rules steps now: burn asks no more than whether there
+/// are as many numbers.
+fn same_rules<M: Module>(
+    optimizer: &ModuleOptimizer,
+    saved: Bytes,
+    model: &M,
+) -> Result<(), OptimizerStateError> {
+    /// Gradients of zero for the parameters whose rule is known.
+    struct Zeros<'a>(&'a BTreeMap<String, Scalar>, GradientsParams);
+    impl ModuleVisitor for Zeros<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() && self.0.contains_key(&format!("{}.rule", param.id.val())) {
+                self.1.register::<D>(param.id, param.base().inner().zeros_like());
+            }
+        }
+    }
+    let read = |bytes| Reader::from_bytes(bytes).map_err(OptimizerStateError::new);
+    let saved = read(saved)?;
+    let mut zeros = Zeros(saved.scalars(), GradientsParams::new());
+    model.visit(&mut zeros);
+    if zeros.1.is_empty() {
+        return Ok(());
+    }
+    // Whose rule is whose shows in what is kept after a step.
+    let mut probe = optimizer.clone();
+    let _ = probe.step(0.0, model.clone(), zeros.1);
+    let now = read(probe.into_bytes().map_err(OptimizerStateError::new)?)?;
+    for (name, rule) in now.scalars() {
+        let Some(id) = name.strip_suffix(".rule") else { continue };
+        if saved.scalars().get(name).is_some_and(|saved| saved != rule) {
+            let path = saved.metadata().get(id).map_or(id, String::as_str);
+            let reason =
+                format_args!("`{path}` was stepped by another rule than the one that steps it now");
+            return Err(OptimizerStateError::new(reason));
+        }
+    }
+    Ok(())
 }
 
 impl Optimize for FusedOptimizer {
@@ -121,6 +170,10 @@ impl Optimize for FusedOptimizer {
         Ok(())
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.rules())
+    }
+
     fn evaluation<M: Module>(&self, model: &M) -> M {
         FusedOptimizer::evaluation(self, model)
     }
@@ -134,7 +187,9 @@ mod tests {
     use burn::optim::SgdConfig;
     use burn::tensor::Device;
     use firebrick_core::names;
-    use firebrick_optim::{AdamWConfig, AsgdConfig, ScheduleFreeAdamWConfig};
+    use firebrick_optim::{
+        AdamConfig, AdamWConfig, AsgdConfig, ScheduleFreeAdamWConfig, YogiConfig,
+    };
     use firebrick_stabilize::ClipGlobalNormConfig;
 
     #[test]
@@ -161,6 +216,41 @@ mod tests {
         let burns = burns.run(net(&device), &train, None).expect("trains");
         assert_eq!(weights(&burns.model), expected);
         assert_eq!(burns.history.last("clip_rate"), Some(1.0));
+    }
+
+    #[test]
+    fn the_state_of_another_rule_with_as_many_numbers_is_refused() {
+        let device = Device::flex().autodiff();
+        let adam = || AdamConfig::new().init().expect("valid");
+        let model = net(&device);
+        let batch = Batches::epoch(&data(&device, 1.0), 1).next().expect("there is one");
+        let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+        let mut optimizer = adam();
+        let model = Optimize::step(&mut optimizer, 0.1, model, gradients);
+        let state = Optimize::state(&optimizer).expect("bytes");
+        let mut yogi = YogiConfig::new().init().expect("valid");
+        let error = yogi.take_over(&state, &model).expect_err("it is Adam's").to_string();
+        assert!(error.contains("was stepped by another rule"), "{error}");
+        assert!(yogi.to_record().is_empty());
+        let mut again = adam();
+        again.take_over(&state, &model).expect("it is its own");
+        assert_eq!(again.to_record().len(), optimizer.to_record().len());
+    }
+
+    #[test]
+    fn a_rule_is_told_by_its_numbers_and_not_by_its_steps() {
+        let device = Device::flex().autodiff();
+        let told = |config: AdamWConfig| config.fused().expect("valid").fingerprint();
+        let usual = told(AdamWConfig::new());
+        assert!(usual.is_some());
+        assert_ne!(told(AdamWConfig::new().with_beta_2(0.99)), usual);
+        assert_ne!(told(AdamWConfig::new().with_weight_decay(0.1)), usual);
+        let mut optimizer = AdamWConfig::new().fused().expect("valid");
+        let model = net(&device);
+        let batch = Batches::epoch(&data(&device, 1.0), 1).next().expect("there is one");
+        let gradients = GradientsParams::from_grads(model.loss(batch).backward(), &model);
+        let _ = Optimize::step(&mut optimizer, 0.1, model, gradients);
+        assert_eq!(optimizer.fingerprint(), usual);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Going back after a spike: to a state before it, and on under a changed condition.
 //!
 //! # Rule
-//! A snapshot of weights, running statistics, optimizer, averages, mask positions and the place in the data is taken
-//! every so many steps. When a guard asks for a rollback, the training goes back to the newest snapshot that is at
-//! least `margin` steps old, and to the one before where that one has been used since. It then either goes on with
+//! A snapshot of weights, running statistics, optimizer, a plateau, averages, mask positions and the place in the data
+//! is taken every so many steps. When a guard asks for a rollback, the training goes back to the newest snapshot that is
+//! at least `margin` steps old, and to the one before where that one has been used since. It then either goes on with
 //! the data after the spike, or repeats the same data at a lower rate. After `budget` rollbacks the next ends it.
 //!
 //! The same state under the same data would spike again, which is why one of the two must change.
@@ -132,7 +132,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             model: model.valid(),
             optimizer: self.optimizer.clone(),
             average: run.average.as_ref().map(Average::snapshot),
-            slow: run.lookahead.as_mut().map(|lookahead| lookahead.slow(model).valid()),
+            slow: run.lookahead.as_ref().map(|lookahead| lookahead.slow(model).valid()),
             stopping: run.stopping.clone(),
             best: run.best.clone(),
             plateau: self.settings.rate.state(),
@@ -195,6 +195,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         for (masks, &position) in self.settings.masks.iter().zip(&snapshot.masks) {
             masks.seek(position);
         }
+        let plateau = self.settings.rate.restore(snapshot.plateau.as_ref());
+        plateau.map_err(|error| TrainError::Rollback { reason: error.to_string() })?;
         run.step = snapshot.step;
         run.judged_at = snapshot.judged_at;
         match config.retry {
@@ -211,8 +213,6 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                 // The best so far goes with the rule that found it.
                 run.stopping = snapshot.stopping.clone();
                 run.best = snapshot.best.clone();
-                let plateau = self.settings.rate.restore(snapshot.plateau.as_ref());
-                plateau.map_err(|error| TrainError::Rollback { reason: error.to_string() })?;
                 run.epoch = snapshot.epoch;
                 run.batch = snapshot.batch;
                 run.epochs = snapshot.epochs;
@@ -241,6 +241,7 @@ mod tests {
     use burn::optim::{GradientsParams, SgdConfig};
     use burn::tensor::Device;
     use firebrick_core::{Seed, names};
+    use firebrick_optim::schedule::PlateauConfig;
     use firebrick_optim::{AdamWConfig, FusedOptimizer};
     use firebrick_stabilize::{LossSpikeConfig, Verdict};
 
@@ -290,6 +291,34 @@ mod tests {
         let retried = run(fit(&[6], config()).rollback(back(Retry::SkipBatches(0))));
         let loss = |fitted: &Fitted<Deep>| fitted.history.last(names::TRAIN_LOSS);
         assert_eq!(loss(&retried), loss(&straight));
+    }
+
+    #[test]
+    fn what_was_watched_in_an_undone_step_is_in_no_record() {
+        // Call 6 looks, for it would have been step 6; step 5 comes after it.
+        let config = config(2).with_watch_every(2);
+        let retried = run(fit(&[6], config).rollback(back(Retry::LowerRate(0.5))));
+        let records = retried.history.records.iter();
+        let watched = records.filter(|record| record.get("activation_slope").is_some());
+        let steps: Vec<u64> = watched.map(|record| record.step).collect();
+        assert_eq!(steps, [2, 4, 6, 8, 10, 12]);
+    }
+
+    #[test]
+    fn a_plateau_goes_back_with_the_step_under_other_data_too() {
+        // The rate falls at every judgement, and there is one a step.
+        let plateau = PlateauConfig::new(0.05).with_patience(0).with_threshold(0.9);
+        let fit = fit(&[6], config(2).with_judge_every_steps(1))
+            .plateau(plateau.build().expect("valid"), names::TRAIN_LOSS)
+            .rollback(back(Retry::SkipBatches(0)));
+        let history = run(fit).history;
+        let rates = |step: u64| -> Vec<f64> {
+            let records = history.records.iter().filter(|record| record.step == step);
+            records.filter_map(|record| record.get(names::LEARNING_RATE)).collect()
+        };
+        assert!(rates(4) != rates(5)[..1]);
+        assert_eq!(rates(5).len(), 2, "step 5 is taken twice");
+        assert_eq!(rates(5)[0], rates(5)[1]);
     }
 
     #[test]

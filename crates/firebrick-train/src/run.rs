@@ -12,6 +12,7 @@ use crate::trainable::{readable, trainable};
 use crate::{
     EarlyStoppingConfig, Fit, Fitted, Learn, Optimize, Outcome, Source, TrainError, history_file,
 };
+use firebrick_backend::checkpointing::training_copy;
 use firebrick_backend::{Role, parameters};
 use firebrick_core::{ConfigError, History, Record, check, names};
 use firebrick_regularize::{Penalty, Projection};
@@ -37,7 +38,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let data = Data { train, validation };
         let mut run = self.begin(&model, validation.is_some())?;
         self.fresh = self.settings.momentum_reset.map(|_| self.optimizer.clone());
-        model = self.resume(model, train, &mut run)?;
+        model = self.resume(model, &data, &mut run)?;
         if let Some(path) = &self.settings.history_file {
             self.settings.history_open = Some(history_file::begin(path, &run.history)?);
         }
@@ -96,8 +97,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         readable(&parameters, &self.settings)?;
         let lookahead = &self.settings.lookahead;
         let lookahead = lookahead.as_ref().map(|config| config.init(model)).transpose()?;
-        // On a copy, for the error of a constraint that does not fit. A clone would share running statistics.
-        self.constraint.project(model.valid().train(), 0.0)?;
+        self.penalty.check(model)?;
+        // On a copy, for the error of a constraint that does not fit.
+        self.constraint.project(training_copy(model), 0.0)?;
         let store = match &self.settings.checkpoints {
             Some(config) => {
                 config.check()?;
@@ -233,7 +235,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             self.judge(model, data, run)?;
         }
         if save {
-            self.save(model, data.train, run)?;
+            self.save(model, data, run)?;
         }
         self.pass_on(run);
         Ok(())
@@ -271,7 +273,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         run.seen_finite = false;
         let every = run.store.as_ref().map_or(0, |store| store.config.every_epochs);
         if every > 0 && run.epochs.is_multiple_of(every) && run.outcome.is_none() {
-            self.save(model, data.train, run)?;
+            self.save(model, data, run)?;
         }
         self.pass_on(run);
         Ok(())
@@ -289,14 +291,14 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         S: Source,
     {
         if run.outcome != Some(Outcome::Diverged) && run.saved_at != Some(run.place()) {
-            self.save(model, data.train, &mut run)?;
+            self.save(model, data, &mut run)?;
         }
         // Steps that ran out in the middle of an epoch: their model is the last one, and not judged yet.
-        let outcome = run.outcome.unwrap_or(Outcome::Finished);
         let unjudged = run.judged_at != Some(run.step) && run.batch > 0;
         if run.outcome.is_none() && unjudged && self.out_of_steps(&run) {
             self.judge(model, data, &mut run)?;
         }
+        let outcome = run.outcome.unwrap_or(Outcome::Finished);
         self.pass_on(&mut run);
         let best = match run.best.take() {
             Some(best) => best,
@@ -309,6 +311,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                 Judged { model, epoch: 0, step, passes, train, validation }
             }
         };
+        // The model given back evaluates as it did when it was judged.
+        self.settings.drop_as_in(best.step.saturating_sub(1))?;
         let train = match best.train {
             Some(score) => score,
             None => total(&best.model, data.train)?.score,
@@ -504,6 +508,21 @@ mod tests {
         assert!(fitted.train.loss().is_nan(), "the broken row is judged too");
         let weights: Vec<f32> = fitted.model.layer.weight.val().try_to_vec_as().expect("reads");
         assert!(weights.iter().all(|weight| weight.is_finite()));
+    }
+
+    #[test]
+    fn a_run_that_broke_in_its_last_steps_is_not_finished() {
+        let device = Device::flex().autodiff();
+        let run = |rate: f64| {
+            Fit::new(config(9).with_max_steps(Some(3)), SgdConfig::new().init())
+                .guards(())
+                .rate(move |_| rate)
+                .run(net(&device), &data(&device, 1.0), None)
+                .expect("runs")
+        };
+        let (sound, broken) = (run(0.5), run(f64::MAX));
+        assert_eq!((sound.outcome, sound.steps), (Outcome::Finished, 3));
+        assert_eq!((broken.outcome, broken.steps), (Outcome::Diverged, 3));
     }
 
     #[test]

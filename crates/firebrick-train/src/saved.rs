@@ -2,7 +2,7 @@
 
 use crate::bits::Bits;
 use crate::checkpoint::{CheckpointError, Section};
-use crate::judge::{Judged, finite};
+use crate::judge::{Data, Judged, finite};
 use crate::lookahead::lookahead_at;
 use crate::plateau::PlateauState;
 use crate::running::Run;
@@ -87,7 +87,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     pub(crate) fn save<M: Learn, S: Source>(
         &mut self,
         model: &M,
-        train: &S,
+        data: &Data<'_, S>,
         run: &mut Run<M>,
     ) -> Result<(), TrainError> {
         if run.store.is_none() {
@@ -95,14 +95,14 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         run.saved_at = Some(run.place());
         // Only what is in training mode has weights to be replaced.
-        let slow = run.lookahead.as_mut().map(|lookahead| lookahead.slow(model).valid());
+        let slow = run.lookahead.as_ref().map(|lookahead| lookahead.slow(model).valid());
         // Brings the running statistics up to date, and does not share them with the live model.
         let model = model.valid();
         if !finite(&model)? {
             run.warn(Warning::NotHealthy { step: run.step });
             return Ok(());
         }
-        let sections = self.sections(&model, slow.as_ref(), train, run)?;
+        let sections = self.sections(&model, slow.as_ref(), data, run)?;
         let Some(store) = &mut run.store else { return Ok(()) };
         match store.save(&sections) {
             Ok(path) => run.saved.push(path),
@@ -120,7 +120,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         &self,
         model: &M,
         slow: Option<&M>,
-        train: &S,
+        data: &Data<'_, S>,
         run: &Run<M>,
     ) -> Result<Vec<Section>, CheckpointError> {
         let best = run.best.as_ref().map(|best| Best {
@@ -132,7 +132,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         });
         let saved = Saved {
             parameters: rows(model),
-            configuration: self.configuration(train),
+            configuration: self.configuration(data),
             epoch: run.epoch,
             batch: run.batch,
             step: run.step,
@@ -177,7 +177,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     }
 
     /// What must be the same when a training is resumed.
-    fn configuration<S: Source>(&self, train: &S) -> Map<String, Value> {
+    fn configuration<S: Source>(&self, data: &Data<'_, S>) -> Map<String, Value> {
         let config = &self.settings.config;
         let mut map = Map::new();
         let mut add = |name: &str, value: Value| map.insert(name.to_owned(), value);
@@ -187,10 +187,13 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         add("judge_every_steps", json!(config.judge_every_steps));
         add("judge_training", json!(config.judge_training));
         add("record_every", json!(config.record_every));
+        add("watch_every", json!(config.watch_every));
         add("schedule", json!(self.settings.rate.fingerprint()));
         add("monitor", json!(self.settings.rate.monitor()));
-        add("training data", json!(train.fingerprint()));
-        add("batches an epoch", json!(train.length()));
+        add("training data", json!(data.train.fingerprint()));
+        add("batches an epoch", json!(data.train.length()));
+        add("validation data", json!(data.validation.map(S::fingerprint)));
+        add("validation batches", json!(data.validation.map(S::length)));
         add("averaging", json!(self.settings.averaging));
         add("rollback", json!(self.settings.rollback));
         add("mask sources", json!(self.settings.masks.len()));
@@ -203,6 +206,10 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         add("sharpness", json!(self.settings.sharpness));
         add("lookahead", json!(self.settings.lookahead));
         add("devices", json!(self.settings.devices.as_ref().map(Vec::len)));
+        // burn's own do not tell, and take over the state of the same rule.
+        if let Some(rules) = self.optimizer.fingerprint() {
+            add("optimizer", json!(rules));
+        }
         map
     }
 
@@ -210,7 +217,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     pub(crate) fn resume<M: Learn, S: Source>(
         &mut self,
         mut model: M,
-        train: &S,
+        data: &Data<'_, S>,
         run: &mut Run<M>,
     ) -> Result<M, TrainError> {
         let Some(store) = &run.store else { return Ok(model) };
@@ -222,7 +229,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let saved: Saved =
             serde_json::from_slice(part(STATE)?).map_err(|error| section(STATE, error))?;
         same_model(&saved.parameters, &rows(&model))?;
-        same_configuration(&saved.configuration, &self.configuration(train))?;
+        same_configuration(&saved.configuration, &self.configuration(data))?;
 
         // A forward pass before this would otherwise write its statistics over the loaded ones.
         let _ = model.valid();
@@ -320,8 +327,9 @@ fn same_configuration(
     now: &Map<String, Value>,
 ) -> Result<(), CheckpointError> {
     for (field, now) in now {
-        let saved = saved.get(field).unwrap_or(&Value::Null);
-        if saved != now {
+        if let Some(saved) = saved.get(field)
+            && saved != now
+        {
             return Err(CheckpointError::OtherConfiguration {
                 field: field.clone(),
                 saved: saved.to_string(),
@@ -363,19 +371,22 @@ fn rows<M: Module>(model: &M) -> Vec<Row> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use crate::settings::Settings;
-    use crate::testing::{config, data, deep, full, same, store, train, train_with, weights};
+    use crate::testing::{config, data, deep, full, net, same, store, train, train_with, weights};
     use crate::{
         Averaging, CheckpointError, EarlyStoppingConfig, EmaConfig, Event, Fit, FitConfig, Fitted,
-        Flow, Optimize, Outcome, Retry, RollbackConfig, SwaConfig, TrainError, Warning, verify,
+        Flow, Labelled, Learn, Optimize, Outcome, Retry, RollbackConfig, Score, SwaConfig,
+        TensorBatches, TrainError, Warning, verify,
     };
     use burn::module::Module;
+    use burn::nn::loss::CrossEntropyLossConfig;
+    use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
     use burn::optim::{AdamWConfig as BurnAdamWConfig, GradientsParams, SgdConfig};
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Tensor, TensorReadError};
     use firebrick_core::{Seed, names};
     use firebrick_optim::wrapper::{LookaheadConfig, SamConfig};
     use firebrick_optim::{AdamWConfig, ScheduleFreeAdamWConfig};
-    use firebrick_regularize::MaskSource;
-    use firebrick_stabilize::{Guard, GuardStateError, Verdict};
+    use firebrick_regularize::{DropSchedule, InvertedDropout, InvertedDropoutConfig, MaskSource};
+    use firebrick_stabilize::{Guard, GuardStateError, Scheme, Verdict, initialize};
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -505,6 +516,102 @@ mod tests {
         }
     }
 
+    /// Batch norm behind dropout: what is measured anew depends on the strength.
+    #[derive(Module, Debug)]
+    struct Behind {
+        dropout: InvertedDropout,
+        norm: BatchNorm,
+        last: Linear,
+    }
+
+    impl Behind {
+        fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
+            self.last.forward(self.norm.forward(self.dropout.forward(inputs)))
+        }
+    }
+
+    impl Learn for Behind {
+        type Batch = Labelled<2>;
+        fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
+            let logits = self.forward(batch.inputs);
+            CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        }
+        fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
+            Score::classification(self.forward(batch.inputs), batch.targets)
+        }
+    }
+
+    #[test]
+    fn a_training_resumed_at_the_end_of_an_epoch_is_judged_at_its_strength_of_dropout() {
+        let run = |stop_after: Option<u64>, folder: Option<&Path>| {
+            let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
+            let flag = Arc::new(AtomicBool::new(false));
+            let raised = flag.clone();
+            let mut fit = Fit::new(config(3), fused())
+                .rate(|_| 0.05)
+                .average(Averaging::Swa(SwaConfig::new(2).with_recalibration(4)))
+                .drop_schedule(&masks, DropSchedule::Ramp { over: 100 })
+                .expect("valid")
+                .masks(&masks)
+                .interrupt(flag)
+                .observe(move |event| {
+                    if let Event::Step { step, .. } = event {
+                        raised.store(Some(*step) == stop_after, Ordering::Relaxed);
+                    }
+                    Flow::Continue
+                });
+            if let Some(folder) = folder {
+                fit = fit.checkpoints(store(folder));
+            }
+            let model = Behind {
+                dropout: InvertedDropoutConfig::new(0.5).init(&masks).expect("valid"),
+                norm: BatchNormConfig::new(2).init(&device),
+                last: LinearConfig::new(2, 2).init(&device),
+            };
+            let model = initialize(model, Scheme::LecunNormal, Seed(4));
+            let validation = data(&device, 0.3);
+            fit.run(model, &data(&device, 1.0), Some(&validation)).expect("runs")
+        };
+        let whole = run(None, None);
+        // The last steps of the first two epochs, whose judgements come after the resume.
+        for stop in [6, 12] {
+            let folder = tempfile::tempdir().expect("writable");
+            let first = run(Some(stop), Some(folder.path()));
+            assert_eq!((first.outcome, first.steps), (Outcome::Interrupted, stop));
+            same(&run(None, Some(folder.path())), &whole);
+        }
+    }
+
+    #[test]
+    fn other_validation_data_watching_and_optimizers_are_refused() {
+        let (device, folder) = (Device::flex().autodiff(), tempfile::tempdir().expect("writable"));
+        let run = |validation: Option<&TensorBatches<2>>, rule: AdamWConfig, config: FitConfig| {
+            let fit = Fit::new(config, rule.fused().expect("valid"));
+            let fit = fit.checkpoints(store(folder.path()));
+            let result = fit.run(net(&device), &data(&device, 1.0), validation);
+            result.map(drop).map_err(|error| error.to_string())
+        };
+        let (validation, rule) = (data(&device, 0.3), AdamWConfig::new);
+        run(Some(&validation), rule(), config(1)).expect("trains");
+        run(Some(&validation), rule(), config(2)).expect("resumes");
+        let rows: Vec<u32> = (0..20).collect();
+        let fewer = TensorBatches::new(validation.data().select(&rows), 7, Seed(5));
+        let fewer = fewer.expect("valid");
+        let other = TensorBatches::new(validation.data().clone(), 7, Seed(6)).expect("valid");
+        for (validation, rule, config, field) in [
+            (Some(&fewer), rule(), config(3), "`validation "),
+            (Some(&other), rule(), config(3), "`validation data` was"),
+            (None, rule(), config(3), "`validation "),
+            (Some(&validation), rule(), config(3).with_watch_every(2), "`watch_every` was 0, is 2"),
+            (Some(&validation), rule().with_beta_2(0.9), config(3), "`optimizer` was"),
+            (Some(&validation), rule().with_weight_decay(0.5), config(3), "`optimizer` was"),
+        ] {
+            let error = run(validation, rule, config).expect_err("refused");
+            assert!(error.contains(field), "{error}");
+        }
+        run(Some(&validation), rule(), config(3)).expect("resumes");
+    }
+
     #[test]
     fn another_noise_scale_is_refused() {
         use firebrick_stabilize::NoiseScaleConfig;
@@ -526,7 +633,6 @@ mod tests {
 
     #[test]
     fn guards_of_another_configuration_are_refused() {
-        use crate::testing::net;
         use firebrick_stabilize::{AutoClipConfig, Guard, ZClipConfig};
         fn run(folder: &Path, guards: impl Guard) -> Result<(), TrainError> {
             let device = Device::flex().autodiff();

@@ -103,6 +103,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Sets the strength of dropout to that of step `step`, counted from 0.
+    pub(crate) fn drop_as_in(&self, step: u64) -> Result<(), ConfigError> {
+        self.drop_schedules.iter().try_for_each(|(masks, schedule)| schedule.apply(step, masks))
+    }
+
     /// The constant learning rate 1e-3 and nothing besides.
     pub(crate) fn new(config: FitConfig) -> Self {
         Self {

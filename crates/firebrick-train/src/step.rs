@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor, TensorReadError};
 use firebrick_backend::PathStack;
+use firebrick_backend::checkpointing::training_copy;
 use firebrick_backend::host::HostTensor;
 use firebrick_core::{ConfigError, Record, check};
 use firebrick_optim::wrapper::Buffers;
@@ -79,9 +80,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
     ) -> Result<(M, Taken), TrainError> {
         run.batch += window.len();
         run.passes += 1;
-        for (masks, schedule) in &self.settings.drop_schedules {
-            schedule.apply(run.step, masks)?;
-        }
+        self.settings.drop_as_in(run.step)?;
         // A forward pass moves running statistics, also that of a step that is not taken.
         let buffers = run.has_buffers.then(|| Buffers::of(&model));
         let (loss, penalty, gradients) = self.backward(&model, window, Pass::First, run)?;
@@ -128,8 +127,11 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             if let Some(average) = &mut run.average {
                 average.take(&model, run.step);
             }
-        } else if let Some(buffers) = buffers {
-            model = buffers.put(model);
+        } else {
+            run.watched.clear();
+            if let Some(buffers) = buffers {
+                model = buffers.put(model);
+            }
         }
         Ok((model, Taken { loss, rate, verdict }))
     }
@@ -168,7 +170,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let devices = self.settings.devices.clone().unwrap_or_default();
         // A clone would share running statistics, and `fork` would move them. The first device has the model itself.
         let others = devices.iter().take(count).skip(1);
-        let replicas: Vec<M> = others.map(|device| model.valid().train().fork(device)).collect();
+        let replicas: Vec<M> = others.map(|device| training_copy(model).fork(device)).collect();
         let mut accumulator = GradientsAccumulator::<M>::new();
         let mut gradients = GradientsParams::new();
         let (mut losses, mut penalty) = (Vec::new(), None);
@@ -216,7 +218,9 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
                 && let Some(term) = self.penalty.term(model)
             {
                 penalty = Some(read(&term)?);
-                total = total + scaled(term, factor);
+                // A loss in f32 over a model in half precision, say.
+                let term = scaled(term, factor).cast(total.dtype());
+                total = total + term;
             }
             let all = total.backward();
             if let Some(watch) = seen {
@@ -320,10 +324,10 @@ mod tests {
         Batches, Fit, FitConfig, Fitted, Labelled, Learn, Outcome, Score, Source, SourceError,
         TensorBatches, TrainError, Warning,
     };
-    use burn::module::Module;
+    use burn::module::{Module, Param};
     use burn::nn::{Linear, LinearConfig};
     use burn::optim::SgdConfig;
-    use burn::tensor::{Device, Tensor, TensorReadError};
+    use burn::tensor::{DType, Device, Tensor, TensorReadError};
     use firebrick_backend::testing::devices;
     use firebrick_core::{Seed, names};
     use firebrick_optim::wrapper::SamConfig;
@@ -369,6 +373,45 @@ mod tests {
             let penalty =
                 |fitted: &Fitted<Net>| fitted.history.last(names::PENALTY).expect("noted");
             assert!((penalty(&parts) - penalty(&whole)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_penalty_in_half_precision_joins_a_loss_in_f32() {
+        /// A layer in half precision, its loss in f32.
+        #[derive(Module, Debug)]
+        struct Half {
+            layer: Linear,
+        }
+        impl Learn for Half {
+            type Batch = Labelled<2>;
+            fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
+                self.layer.forward(batch.inputs).cast(DType::F32).square().mean()
+            }
+            fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
+                Score::classification(self.layer.forward(batch.inputs), batch.targets)
+            }
+        }
+        for device in devices() {
+            for dtype in [DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                let device = device.clone().autodiff();
+                let mut rows = data(&device, 1.0).data().clone();
+                rows.inputs = rows.inputs.cast(dtype);
+                let train = TensorBatches::new(rows, 7, Seed(5)).expect("valid");
+                let weight = Param::from_tensor(Tensor::ones([2, 2], (&device, dtype)));
+                let fitted = Fit::new(config(2), SgdConfig::new().init())
+                    .rate(|_| 0.1)
+                    .penalty(L2Config::new(0.1).init().expect("valid"))
+                    .run(Half { layer: Linear { weight, bias: None } }, &train, None)
+                    .expect("trains");
+                assert_eq!((fitted.outcome, fitted.steps), (Outcome::Finished, 12));
+                assert_eq!(fitted.model.layer.weight.val().dtype(), dtype);
+                let penalties = fitted.history.series(names::PENALTY);
+                assert!(penalties[0] > penalties[1] && penalties[1] > 0.0, "{penalties:?}");
+            }
         }
     }
 

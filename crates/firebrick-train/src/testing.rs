@@ -183,7 +183,21 @@ pub(crate) fn train_with<O: Optimize>(
     width: usize,
     change: impl FnOnce(&mut Settings),
 ) -> Result<Fitted<Deep>, TrainError> {
-    let (device, masks) = (Device::flex().autodiff(), MaskSource::new(Seed(8)));
+    let device = Device::flex().autodiff();
+    train_on(&device, optimizer, config, store, stop_after, width, change)
+}
+
+/// The same on `device`.
+pub(crate) fn train_on<O: Optimize>(
+    device: &Device,
+    optimizer: O,
+    config: FitConfig,
+    store: Option<CheckpointConfig>,
+    stop_after: Option<u64>,
+    width: usize,
+    change: impl FnOnce(&mut Settings),
+) -> Result<Fitted<Deep>, TrainError> {
+    let masks = MaskSource::new(Seed(8));
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
     let mut taken = 0;
@@ -219,11 +233,11 @@ pub(crate) fn train_with<O: Optimize>(
         fit = fit.noise_scale(NoiseScaleConfig::new().init()?);
     }
     change(&mut fit.settings);
-    let validation = data(&device, 0.3);
-    fit.run(deep(&device, &masks, width), &data(&device, 1.0), Some(&validation))
+    let validation = data(device, 0.3);
+    fit.run(deep(device, &masks, width), &data(device, 1.0), Some(&validation))
 }
 
-pub(crate) fn same(left: &Fitted<Deep>, right: &Fitted<Deep>) {
+pub(crate) fn same<M: Module>(left: &Fitted<M>, right: &Fitted<M>) {
     assert_eq!(weights(&left.model), weights(&right.model));
     assert_eq!(left.history, right.history);
     assert_eq!((left.epoch, left.epochs, left.steps), (right.epoch, right.epochs, right.steps));

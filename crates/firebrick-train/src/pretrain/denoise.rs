@@ -8,13 +8,14 @@
 
 use super::{LayerFit, plain};
 use crate::batches::hash;
-use crate::{Fit, FitConfig, Learn, Score, Source, SourceError, TrainError};
+use crate::{Fit, FitConfig, Learn, Outcome, Score, Source, SourceError, TrainError};
 use burn::config::Config;
 use burn::module::{Module, Param};
+use burn::nn::Linear;
 use burn::nn::activation::Activation;
-use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::activation::{log_sigmoid, sigmoid};
-use burn::tensor::{Device, Int, Tensor, TensorReadError};
+use burn::tensor::{Int, Tensor, TensorReadError};
+use firebrick_backend::checkpointing::{beside, strategy, with_strategy};
 use firebrick_core::{ConfigError, Seed, check, names};
 use firebrick_optim::AdamConfig;
 use firebrick_regularize::MaskSource;
@@ -104,7 +105,7 @@ impl Learn for AutoEncoder {
     fn loss(&self, batch: Tensor<2>) -> Tensor<1> {
         let kept = self.masks.keep(batch.shape().num_elements(), 1.0 - self.noise);
         let kept: Vec<f32> = kept.into_iter().map(|kept| f32::from(u8::from(kept))).collect();
-        let kept = Tensor::<1>::from_floats(kept.as_slice(), &batch.device());
+        let kept = Tensor::<1>::from_data(kept.as_slice(), (&batch.device(), batch.dtype()));
         let output = self.decode(batch.clone() * kept.reshape(batch.dims()));
         match self.reconstruction {
             Reconstruction::Squared => (output - batch).square().mean(),
@@ -184,17 +185,19 @@ impl Source for Rows {
     }
 }
 
-/// Trains `layer` as the encoder of an auto-encoder of `inputs`.
+/// Trains `layer`, number `depth`, as the encoder of an auto-encoder of `inputs`.
 pub(super) fn train(
     layer: Linear,
+    depth: usize,
     activation: Activation,
     inputs: Tensor<2>,
     config: &DenoiseConfig,
     seed: Seed,
 ) -> Result<(Linear, LayerFit), TrainError> {
-    let device = layer.weight.val().device();
-    let model = auto_encoder(layer, activation, config, seed, &device);
-    let train = Rows { inputs: Tensor::from_inner(inputs), batch_size: config.batch_size, seed };
+    let strategy = strategy(&layer);
+    let inputs = beside(inputs, &layer.weight.val());
+    let model = auto_encoder(layer, activation, config, seed);
+    let train = Rows { inputs, batch_size: config.batch_size, seed };
     let mut errors = vec![crate::judge::total(&model.valid(), &train)?.score.loss()];
     let fitted =
         Fit::new(FitConfig::new(config.epochs).with_progress(false), AdamConfig::new().fused()?)
@@ -203,8 +206,12 @@ pub(super) fn train(
                 move |_| rate
             })
             .run(model, &train, None)?;
+    if fitted.outcome != Outcome::Finished {
+        return Err(TrainError::Pretraining { layer: depth, outcome: fitted.outcome });
+    }
     errors.extend(fitted.history.series(names::TRAIN_LOSS));
-    Ok((fitted.model.train().encoder, LayerFit { errors, free_energy: Vec::new() }))
+    let layer = with_strategy(fitted.model.train().encoder, strategy);
+    Ok((layer, LayerFit { errors, free_energy: Vec::new() }))
 }
 
 fn auto_encoder(
@@ -212,18 +219,19 @@ fn auto_encoder(
     activation: Activation,
     config: &DenoiseConfig,
     seed: Seed,
-    device: &Device,
 ) -> AutoEncoder {
-    let [inputs, outputs] = encoder.weight.val().dims();
+    let weight = encoder.weight.val();
+    let ([inputs, outputs], options) = (weight.dims(), (&weight.device(), weight.dtype()));
     let decoder = (!config.tied).then(|| {
-        let decoder = LinearConfig::new(outputs, inputs).with_bias(false).init(device);
-        initialize(decoder, Scheme::XavierUniform, seed).weight
+        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs], options));
+        initialize(Linear { weight, bias: None }, Scheme::XavierUniform, seed).weight
     });
     AutoEncoder {
         encoder,
-        activation,
+        // It is the user's, and what is learned here is thrown away.
+        activation: activation.no_grad(),
         decoder,
-        offset: Initializer::Zeros.init([inputs], device),
+        offset: Param::from_tensor(Tensor::zeros([inputs], options)),
         noise: config.noise,
         reconstruction: config.reconstruction,
         masks: MaskSource::new(seed),
@@ -234,7 +242,8 @@ fn auto_encoder(
 mod tests {
     use super::super::{Pretraining, pretrain};
     use super::*;
-    use burn::nn::{Identity, Sigmoid};
+    use burn::nn::{Identity, LeakyReluConfig, LinearConfig, PReluConfig, Sigmoid};
+    use burn::tensor::Device;
     use firebrick_backend::testing::devices;
 
     /// Rows in a plane of six dimensions, and a little noise: the first two principal components leave `rest`.
@@ -271,6 +280,24 @@ mod tests {
                 assert!(last > 0.99 * rest && last < 1.2 * rest + 1e-3, "{tied} {last} {rest}");
                 assert!(done.fits[0].errors[0] > 10.0 * last);
             }
+        }
+    }
+
+    #[test]
+    fn the_slope_of_the_activation_is_not_trained() {
+        let device = Device::flex().autodiff();
+        let errors = |activation: Activation| {
+            let layer: Linear = LinearConfig::new(6, 4).init(&device);
+            let layers = initialize(vec![layer], Scheme::XavierUniform, Seed(4));
+            let how = DenoiseConfig::new().with_epochs(20).with_rate(0.01);
+            let how = Pretraining::Denoise(how);
+            let done = pretrain(layers, &activation, plane(&device).0, &how, Seed(5));
+            done.expect("trains").fits.remove(0).errors
+        };
+        let learned = errors(PReluConfig::new().init(&device).into());
+        let fixed = errors(LeakyReluConfig::new().with_negative_slope(0.25).init().into());
+        for (learned, fixed) in learned.iter().zip(&fixed) {
+            assert!((learned - fixed).abs() < 1e-4, "{learned} {fixed}");
         }
     }
 

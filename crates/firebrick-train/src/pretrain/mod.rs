@@ -22,7 +22,8 @@ use crate::TrainError;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::nn::activation::Activation;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::{ConfigError, Seed};
 
 /// How a layer is trained on its own.
@@ -48,7 +49,7 @@ pub struct LayerFit {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Pretrained {
-    /// The layers, on the device and as trainable as they were.
+    /// The layers, on the device and as trainable as they were; what is frozen of them is what it was.
     pub layers: Vec<Linear>,
     /// How each went.
     pub fits: Vec<LayerFit>,
@@ -63,8 +64,9 @@ pub struct Pretrained {
 ///
 /// # Errors
 /// Before any work when a value is out of range, there is no layer or no sample, the layers do not follow one another,
-/// a layer has no bias, or a Boltzmann machine is to have other units than the sigmoid's; before a layer is trained
-/// whose inputs are taken as probabilities and are none; later when a training fails.
+/// a layer has no bias or another float type than the inputs, or a Boltzmann machine is to have other units than the
+/// sigmoid's; before a layer is trained whose inputs are taken as probabilities and are none; later when the training
+/// of a layer fails or breaks.
 ///
 /// ```
 /// use burn::nn::{LinearConfig, Sigmoid};
@@ -97,9 +99,9 @@ pub fn pretrain(
         let seed = seed.child(depth as u64);
         let (layer, fit) = match how {
             Pretraining::Denoise(config) => {
-                denoise::train(layer, activation.clone(), hidden.clone(), config, seed)?
+                denoise::train(layer, depth, activation.clone(), hidden.clone(), config, seed)?
             }
-            Pretraining::Rbm(config) => rbm::train(layer, hidden.clone(), config, seed)?,
+            Pretraining::Rbm(config) => rbm::train(layer, depth, hidden.clone(), config, seed)?,
         };
         hidden = activation.valid().forward(layer.valid().forward(hidden));
         done.layers.push(layer);
@@ -157,6 +159,13 @@ fn check(
             let field = format!("bias of layer {depth}");
             return Err(ConfigError::new(field, "none", "one, for its hidden units").into());
         }
+        let (expected, found) = (inputs.dtype(), layer.weight.val().dtype());
+        if found != expected {
+            let (field, found) = (format!("float type of layer {depth}"), format!("{found:?}"));
+            return Err(
+                ConfigError::new(field, found, format!("{expected:?}, as the inputs")).into()
+            );
+        }
         if !layer.weight.val().device().is_autodiff() {
             return Err(TrainError::NotDifferentiable);
         }
@@ -173,17 +182,15 @@ fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 /// `value`, on a plain device, in the place of `param`, as trainable as that was.
 fn put<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
     let trainable = param.is_require_grad();
-    param.map(|old| {
-        let device: Device = old.device();
-        let value = if device.is_autodiff() { Tensor::from_inner(value) } else { value };
-        value.set_require_grad(trainable)
-    })
+    param.map(|old| beside(value, &old).set_require_grad(trainable))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use burn::nn::{LinearConfig, Sigmoid};
+    use burn::tensor::{DType, Device};
+    use firebrick_backend::checkpointing::strategy;
     use firebrick_backend::testing::devices;
 
     #[test]
@@ -235,6 +242,92 @@ mod tests {
             })
             .collect();
         Tensor::<1>::from_floats(rows.as_slice(), device).reshape([48, 6])
+    }
+
+    fn layers(device: &Device, dtype: DType) -> Vec<Linear> {
+        let layer = |inputs: usize, outputs: usize| Linear {
+            weight: Param::from_tensor(Tensor::zeros([inputs, outputs], (device, dtype))),
+            bias: Some(Param::from_tensor(Tensor::zeros([outputs], (device, dtype)))),
+        };
+        let layers = vec![layer(6, 5), layer(5, 4)];
+        firebrick_stabilize::initialize(layers, firebrick_stabilize::Scheme::XavierUniform, Seed(2))
+    }
+
+    fn read(layer: &Linear) -> (Vec<f64>, Vec<f64>) {
+        let bias = layer.bias.as_ref().expect("has one").val();
+        let weight = layer.weight.val().try_to_vec_as().expect("reads");
+        (weight, bias.try_to_vec_as().expect("reads"))
+    }
+
+    #[test]
+    fn what_is_frozen_stays_as_it_is() {
+        let device = Device::flex().autodiff();
+        for how in [
+            Pretraining::Denoise(DenoiseConfig::new().with_epochs(3)),
+            Pretraining::Rbm(RbmConfig::new().with_epochs(3)),
+        ] {
+            let mut layers = layers(&device, DType::F32);
+            layers[0] = layers[0].clone().no_grad();
+            let before: Vec<_> = layers.iter().map(read).collect();
+            let done = pretrain(layers, &Sigmoid::new().into(), inputs(&device), &how, Seed(3));
+            let layers = done.expect("trains").layers;
+            assert_eq!(read(&layers[0]), before[0]);
+            assert!(!layers[0].weight.is_require_grad());
+            assert_ne!(read(&layers[1]), before[1]);
+        }
+    }
+
+    #[test]
+    fn a_training_that_breaks_is_an_error() {
+        let device = Device::flex().autodiff();
+        let mut outcomes = Vec::new();
+        for how in [
+            Pretraining::Denoise(DenoiseConfig::new().with_rate(1e30)),
+            Pretraining::Rbm(RbmConfig::new().with_rate(f64::MAX)),
+        ] {
+            let layers = layers(&device, DType::F32);
+            let error = pretrain(layers, &Sigmoid::new().into(), inputs(&device), &how, Seed(3));
+            match error.expect_err("it breaks") {
+                TrainError::Pretraining { layer: 0, outcome } => outcomes.push(outcome),
+                other => panic!("{other}"),
+            }
+        }
+        // Of the first, all losses of an epoch; of the second, the weights.
+        assert_eq!(outcomes, [crate::Outcome::Diverged; 2]);
+    }
+
+    #[test]
+    fn layers_keep_their_float_type_and_their_gradient_checkpointing() {
+        let plain = Device::flex().autodiff();
+        let saving = plain.clone().gradient_checkpointing();
+        let crossed = DenoiseConfig::new().with_reconstruction(Reconstruction::CrossEntropy);
+        for how in [
+            Pretraining::Denoise(DenoiseConfig::new().with_epochs(3)),
+            Pretraining::Denoise(crossed.with_epochs(3).with_tied(true)),
+            Pretraining::Rbm(RbmConfig::new().with_epochs(3)),
+        ] {
+            for dtype in [DType::F32, DType::BF16] {
+                let run = |device: &Device| {
+                    let (layers, inputs) = (layers(device, dtype), inputs(device).cast(dtype));
+                    pretrain(layers, &Sigmoid::new().into(), inputs, &how, Seed(3)).expect("trains")
+                };
+                let (left, right) = (run(&saving), run(&plain));
+                assert_eq!(left.fits, right.fits);
+                for (left, right) in left.layers.iter().zip(&right.layers) {
+                    assert_eq!(read(left), read(right));
+                    let weight = left.weight.val();
+                    assert_eq!(weight.dtype(), dtype);
+                    assert!(weight.is_require_grad() && strategy(left).is_some());
+                }
+            }
+        }
+        let layers = layers(&plain, DType::BF16);
+        let how = Pretraining::Rbm(RbmConfig::new());
+        let mixed = pretrain(layers, &Sigmoid::new().into(), inputs(&plain), &how, Seed(3));
+        assert_eq!(
+            mixed.expect_err("refused").to_string(),
+            "`float type of layer 0` must be F32, as the inputs, got BF16"
+        );
     }
 
     #[test]

@@ -14,11 +14,12 @@
 
 use super::denoise::Rows;
 use super::{LayerFit, plain, put};
-use crate::TrainError;
+use crate::{Outcome, TrainError};
 use burn::config::Config;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{sigmoid, softplus};
+use firebrick_backend::widened;
 use firebrick_core::{ConfigError, Philox, Seed, check};
 
 /// Configuration of a restricted Boltzmann machine.
@@ -84,6 +85,8 @@ struct Machine {
     visible: Tensor<1>,
     hidden: Tensor<1>,
     speeds: (Tensor<2>, Tensor<1>, Tensor<1>),
+    /// Whether the weight and the hidden bias move.
+    trains: (bool, bool),
 }
 
 impl Machine {
@@ -110,9 +113,13 @@ impl Machine {
         *w = w.clone() * momentum + weight * config.rate;
         *v = v.clone() * momentum + mean(data - fantasy) * config.rate;
         *h = h.clone() * momentum + mean(hidden - hidden_after) * config.rate;
-        self.weight = self.weight.clone() + w.clone();
+        if self.trains.0 {
+            self.weight = self.weight.clone() + w.clone();
+        }
         self.visible = self.visible.clone() + v.clone();
-        self.hidden = self.hidden.clone() + h.clone();
+        if self.trains.1 {
+            self.hidden = self.hidden.clone() + h.clone();
+        }
     }
 
     /// The mean squared error of the reconstruction from the hidden probabilities.
@@ -133,13 +140,15 @@ impl Machine {
 fn sample(probabilities: &Tensor<2>, stream: &mut Philox) -> Tensor<2> {
     let draws: Vec<f32> =
         (0..probabilities.shape().num_elements()).map(|_| stream.uniform() as f32).collect();
-    let draws = Tensor::<1>::from_floats(draws.as_slice(), &probabilities.device());
-    draws.reshape(probabilities.dims()).lower(probabilities.clone()).float()
+    let (dtype, wide) = (probabilities.dtype(), widened(probabilities.clone()));
+    let draws = Tensor::<1>::from_data(draws.as_slice(), (&wide.device(), wide.dtype()));
+    draws.reshape(wide.dims()).lower(wide).float().cast(dtype)
 }
 
-/// Trains `layer` as a machine over `inputs`.
+/// Trains `layer`, number `depth`, as a machine over `inputs`.
 pub(super) fn train(
     layer: Linear,
+    depth: usize,
     inputs: Tensor<2>,
     config: &RbmConfig,
     seed: Seed,
@@ -151,13 +160,19 @@ pub(super) fn train(
     let rest = (held_out > 0).then(|| inputs.narrow(0, trained, held_out));
     let train = Rows { inputs: data.clone(), batch_size: config.batch_size, seed };
     let weight = plain(layer.weight.val());
-    let visible = Tensor::zeros([weight.dims()[0]], &weight.device());
+    let [inputs, outputs] = weight.dims();
+    let options = (&weight.device(), weight.dtype());
+    let visible = Tensor::zeros([inputs], options);
     let hidden = match &layer.bias {
         Some(bias) => plain(bias.val()),
-        None => Tensor::zeros([weight.dims()[1]], &weight.device()),
+        None => Tensor::zeros([outputs], options),
     };
     let speeds = (weight.zeros_like(), visible.zeros_like(), hidden.zeros_like());
-    let mut machine = Machine { weight, visible, hidden, speeds };
+    let trains = (
+        layer.weight.is_require_grad(),
+        layer.bias.as_ref().is_none_or(|bias| bias.is_require_grad()),
+    );
+    let mut machine = Machine { weight, visible, hidden, speeds, trains };
     let mut stream = seed.stream("hidden units");
     let mut fit = LayerFit { errors: vec![machine.error(&data)?], free_energy: Vec::new() };
     for epoch in 1..=config.epochs {
@@ -165,7 +180,11 @@ pub(super) fn train(
         for batch in train.epoch(epoch, 0) {
             machine.step(batch, config, momentum, &mut stream);
         }
-        fit.errors.push(machine.error(&data)?);
+        let error = machine.error(&data)?;
+        if !error.is_finite() {
+            return Err(TrainError::Pretraining { layer: depth, outcome: Outcome::Diverged });
+        }
+        fit.errors.push(error);
         let held_out = rest.as_ref().map(|rest| machine.free_energy(rest)).transpose()?;
         fit.free_energy.push(FreeEnergy { trained: machine.free_energy(&data)?, held_out });
     }
@@ -185,7 +204,7 @@ mod tests {
         let weight = Tensor::<2>::from_floats(weight, device);
         let (visible, hidden) = (Tensor::zeros([3], device), Tensor::zeros([2], device));
         let speeds = (weight.zeros_like(), visible.zeros_like(), hidden.zeros_like());
-        Machine { weight, visible, hidden, speeds }
+        Machine { weight, visible, hidden, speeds, trains: (true, true) }
     }
 
     #[test]
@@ -234,7 +253,8 @@ mod tests {
         let weight = Tensor::<1>::from_floats(weight.as_slice(), &device).reshape([6, 3]);
         let (visible, hidden) = (Tensor::zeros([6], &device), Tensor::zeros([3], &device));
         let speeds = (weight.zeros_like(), visible.zeros_like(), hidden.zeros_like());
-        let mut machine = Machine { weight, visible, hidden, speeds };
+        let trains = (true, true);
+        let mut machine = Machine { weight, visible, hidden, speeds, trains };
         let config = RbmConfig::new().with_rate(0.1).with_decay(0.0);
         // Not to the end: CD-1 follows no gradient of the likelihood, and later gives it up for the reconstruction.
         for _ in 0..200 {
