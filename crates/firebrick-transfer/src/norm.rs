@@ -13,6 +13,7 @@ use crate::TransferError;
 use crate::freeze::Switches;
 use crate::group::{Item, Stack, places};
 use burn::module::{Flag, Module, ModuleMapper, Param};
+use firebrick_backend::checkpointing::training_copy;
 use firebrick_stabilize::recalibrate;
 
 /// The model in evaluation mode with all its running statistics measured exactly over `batches`, weights untouched.
@@ -51,7 +52,7 @@ pub fn reestimate<M: Module, B: Clone>(
     }
     let switches = Switches::of(model);
     let mut measuring = Flags { stack: Stack::default(), to: To::Measure };
-    let live = model.valid().train().map(&mut measuring);
+    let live = training_copy(model).map(&mut measuring);
     let measured = recalibrate(&live, batches, forward)?;
     let mut back = Flags { stack: Stack::default(), to: To::Back(&switches) };
     Ok(measured.train().map(&mut back).valid())

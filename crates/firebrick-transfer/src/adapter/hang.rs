@@ -6,10 +6,11 @@ use super::low_rank::{LowRank, lengths};
 use super::matrix::Layout;
 use super::vera::{Rescale, Vera};
 use crate::TransferError;
-use crate::near::plain;
+use crate::near::{in_place_of, plain};
 use burn::module::{LoraAdapter, Module, Param, Reparameterizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use faer::Mat;
+use firebrick_backend::checkpointing::beside;
 use std::collections::BTreeMap;
 
 /// A weight to be adapted.
@@ -162,20 +163,13 @@ fn parameter<const D: usize, const E: usize>(
     value: Tensor<D>,
     like: &Param<Tensor<E>>,
 ) -> Param<Tensor<D>> {
-    let value = plain(value);
-    Param::from_tensor(if like.base().is_autodiff() { Tensor::from_inner(value) } else { value })
+    Param::from_tensor(beside(value, &like.base()))
 }
 
 /// `param` with another value, as trainable as before.
 fn based_on<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
     let trains = param.is_require_grad();
-    param.map(|old| {
-        if old.is_autodiff() {
-            Tensor::from_inner(plain(value)).set_require_grad(trains)
-        } else {
-            plain(value)
-        }
-    })
+    param.map(|old| in_place_of(value, &old, trains))
 }
 
 struct Burns<'a, 'b>(&'a mut Hang<'b>);

@@ -13,9 +13,9 @@
 //! IA3 by output rescales the activation, a bias included; here the bias of the layer is left as it is.
 
 use super::matrix::Layout;
-use crate::near::constant;
 use burn::module::{Module, Param, Reparameterization};
 use burn::tensor::Tensor;
+use firebrick_backend::checkpointing::beside;
 
 /// [VeRA](self) on one weight.
 #[derive(Module, Debug)]
@@ -36,7 +36,7 @@ impl Vera {
     pub fn delta(&self) -> Tensor<2> {
         let (d, b) = (self.d.val(), self.b.val());
         let (rank, outputs) = (d.dims()[0], b.dims()[0]);
-        let (down, up) = (constant(self.down.clone(), &d), constant(self.up.clone(), &d));
+        let (down, up) = (beside(self.down.clone(), &d), beside(self.up.clone(), &d));
         (down * d.reshape([1, rank])).matmul(up) * b.reshape([1, outputs])
     }
 }

@@ -4,7 +4,7 @@ use super::matrix::Layout;
 use super::state::Values;
 use crate::TransferError;
 use crate::group::Stack;
-use crate::near::plain;
+use crate::near::{in_place_of, plain};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ fn set<const D: usize>(param: Param<Tensor<D>>, values: Vec<f64>) -> Param<Tenso
         let (shape, dtype) = (old.dims(), old.dtype());
         let device = plain(old.clone()).device();
         let new = Tensor::<D>::from_data(TensorData::new(values, shape), (&device, dtype));
-        if old.is_autodiff() { Tensor::from_inner(new).set_require_grad(trains) } else { new }
+        in_place_of(new, &old, trains)
     })
 }
 
@@ -135,11 +135,7 @@ impl ModuleMapper for Undo {
                         layout.to_weight(layout.to_matrix(own) / factors, shape)
                     }
                 };
-                if old.is_autodiff() {
-                    Tensor::from_inner(new).set_require_grad(trains)
-                } else {
-                    new
-                }
+                in_place_of(new, &old, trains)
             }),
         }
     }

@@ -17,6 +17,7 @@ use burn::config::Config;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use firebrick_backend::Role;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::check;
 use firebrick_regularize::Penalty;
 use std::collections::{HashMap, HashSet};
@@ -106,13 +107,14 @@ pub(crate) fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.is_autodiff() { tensor.inner() } else { tensor }
 }
 
-/// A constant on the device of `like`.
-pub(crate) fn constant<const D: usize, const E: usize>(
-    tensor: Tensor<D>,
-    like: &Tensor<E>,
+/// `value` in the place of a parameter's `old` one, trainable or not.
+pub(crate) fn in_place_of<const D: usize>(
+    value: Tensor<D>,
+    old: &Tensor<D>,
+    trains: bool,
 ) -> Tensor<D> {
-    let tensor = plain(tensor);
-    if like.is_autodiff() { Tensor::from_inner(tensor) } else { tensor }
+    let value = beside(value, old);
+    if old.is_autodiff() { value.set_require_grad(trains) } else { value }
 }
 
 /// Configuration of [`L2Sp`].
@@ -188,7 +190,7 @@ impl Penalty for L2Sp {
                 let (from, strength) = match self.of.anchor.value(&self.stack.path(), weight.dims())
                 {
                     Some(source) => {
-                        let source = constant(source, &weight);
+                        let source = beside(source, &weight);
                         (weight - source, self.of.alpha)
                     }
                     None => (weight, self.of.beta),
@@ -252,14 +254,14 @@ pub(crate) fn pull_by<M: Module>(model: M, anchor: &Anchor, strength: &dyn Fn(&s
             let source = self.anchor.value(&path, param.base().dims());
             let Some(source) = source else { return param };
             let strength = (self.strength)(&path);
-            param.map(|weight| {
-                let weight = plain(weight);
+            param.map(|old| {
+                let weight = plain(old.clone());
                 let weight = match strength {
                     // To the bit, which `w - (w - w0)` is not.
                     1.0 => source,
                     _ => weight.clone() - (weight - source).mul_scalar(strength),
                 };
-                Tensor::from_inner(weight).require_grad()
+                in_place_of(weight, &old, true)
             })
         }
     }

@@ -11,12 +11,13 @@
 //! # Reference
 //! M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022; "Model soups", ICML 2022.
 
-use super::anchor::{Anchor, constant, plain};
+use super::anchor::{Anchor, plain};
 use crate::TransferError;
 use crate::group::{Stack, places};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use firebrick_backend::Role;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::{ConfigError, check};
 use firebrick_regularize::model_soup;
 
@@ -65,7 +66,7 @@ pub fn wise_ft<M: Module>(source: &Anchor, tuned: M, alpha: f64) -> Result<M, Tr
                     // What has not moved stays as it is, to the bit.
                     _ => source.clone() + (own - source).mul_scalar(alpha),
                 };
-                let mixed = constant(mixed, &tuned);
+                let mixed = beside(mixed, &tuned);
                 if trains { mixed.require_grad() } else { mixed }
             })
         }

@@ -10,11 +10,11 @@
 //! # Reference
 //! X. Li et al., "DELTA: deep learning transfer using feature map with attention", ICLR 2019.
 
-use super::anchor::constant;
 use super::distill::same_shape;
 use crate::TransferError;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::{ConfigError, check};
 
 /// The attention of each channel from the losses `[channels]` with that channel set to 0 and the loss as it is.
@@ -67,10 +67,10 @@ pub fn delta<const D: usize>(
             return Err(TransferError::Shape { what, found: found.to_vec(), expected });
         }
         let positions: usize = map.dims()[2..].iter().product();
-        let gap = map.clone() - constant(source.clone(), map);
+        let gap = map.clone() - beside(source.clone(), map);
         let squares: Tensor<2> =
             gap.square().reshape([rows, channels, positions]).sum_dim(2).squeeze_dim(2);
-        let weights = constant(weights.clone(), map).reshape([1, channels]);
+        let weights = beside(weights.clone(), map).reshape([1, channels]);
         let factor = 0.5 * channels as f64 / positions as f64 / rows as f64;
         let term = (squares * weights).sum().mul_scalar(factor);
         total = Some(match total.take() {

@@ -13,10 +13,10 @@
 //! G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015, arXiv 1503.02531; Z. Li,
 //! D. Hoiem, "Learning without forgetting", ECCV 2016.
 
-use super::anchor::constant;
 use crate::TransferError;
 use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{Int, Tensor};
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::check;
 
 /// The [distillation](self) term of `student` logits `[n, k]` from `teacher` logits of the same shape, of shape `[1]`.
@@ -43,7 +43,7 @@ pub fn distillation(
 ) -> Result<Tensor<1>, TransferError> {
     check::positive("temperature", temperature)?;
     let rows = same_shape("the teacher's logits", &student, &teacher)?;
-    let teacher = constant(teacher, &student).div_scalar(temperature);
+    let teacher = beside(teacher, &student).div_scalar(temperature);
     let answers = softmax(teacher.clone(), 1);
     let gap = log_softmax(teacher, 1) - log_softmax(student.div_scalar(temperature), 1);
     Ok((answers * gap).sum().mul_scalar(temperature * temperature / rows as f64))

@@ -11,13 +11,14 @@
 //! C. Lee, K. Cho, W. Kang, "Mixout: effective regularization to finetune large-scale pretrained language models",
 //! ICLR 2020.
 
-use super::anchor::{constant, plain};
+use super::anchor::plain;
 use crate::TransferError;
 use crate::group::{Groups, Place, listed, places};
 use burn::config::Config;
 use burn::module::{Flag, Module, Param, Reparameterization, Reparameterizer};
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::Role;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::check;
 use firebrick_regularize::MaskSource;
 use std::collections::HashSet;
@@ -96,8 +97,8 @@ impl Reparameterization for Mixout {
         let keep: Vec<f32> = keep.into_iter().map(|keep| f32::from(u8::from(keep))).collect();
         let device = plain(base.clone()).device();
         let keep = Tensor::<D>::from_data(TensorData::new(keep, shape), (&device, base.dtype()));
-        let keep = constant(keep, &base);
-        let source = constant(self.source.clone(), &base).reshape(shape);
+        let keep = beside(keep, &base);
+        let source = beside(self.source.clone(), &base).reshape(shape);
         // (m w + (1 - m - p) w0) / (1 - p)
         let fixed = source * (keep.clone().neg() + (1.0 - self.prob));
         (base * keep + fixed).div_scalar(1.0 - self.prob)

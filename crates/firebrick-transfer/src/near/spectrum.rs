@@ -10,10 +10,11 @@
 //! # Reference
 //! X. Chen et al., "Catastrophic forgetting meets negative transfer: batch spectral shrinkage", NeurIPS 2019.
 
-use super::anchor::{constant, plain};
+use super::anchor::plain;
 use crate::TransferError;
 use burn::tensor::{Tensor, TensorData};
 use faer::Mat;
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::ConfigError;
 
 /// The sum of the squares of the `k` smallest singular values of `features`, `[n, d]`, of shape `[1]`.
@@ -50,7 +51,7 @@ pub fn bss(features: Tensor<2>, k: usize) -> Result<Tensor<1>, TransferError> {
             .collect();
         let device = plain(features.clone()).device();
         let data = TensorData::new(values, [size, k]);
-        constant(Tensor::<2>::from_data(data, (&device, features.dtype())), &features)
+        beside(Tensor::<2>::from_data(data, (&device, features.dtype())), &features)
     };
     let (left, right) = (vectors(svd.U(), rows), vectors(svd.V(), columns));
     // u_i' F v_i, for all i at once.

@@ -9,12 +9,13 @@
 //! # Reference
 //! Z. Kou et al., "Stochastic normalization", NeurIPS 2020.
 
-use super::anchor::{constant, plain};
+use super::anchor::plain;
 use crate::TransferError;
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::check;
 use firebrick_regularize::MaskSource;
 
@@ -76,7 +77,7 @@ impl StochNorm {
         let mut shape = [1; D];
         shape[1] = channels;
         let wide = |tensor: Tensor<1>| tensor.reshape(shape);
-        let still = |tensor: Tensor<1>| wide(constant(tensor, &input));
+        let still = |tensor: Tensor<1>| wide(beside(tensor, &input));
         let mean = still(self.norm.running_mean.value_sync());
         let variance = still(self.norm.running_var.value_sync());
         let moving = (input.clone() - mean) / (variance + self.norm.epsilon).sqrt();

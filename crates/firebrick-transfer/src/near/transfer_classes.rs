@@ -8,11 +8,12 @@
 //! # Reference
 //! K. You et al., "Co-Tuning for transfer learning", NeurIPS 2020 (its direct way to the relationship).
 
-use super::anchor::{constant, plain};
+use super::anchor::plain;
 use super::distill::{cross_entropy, in_range};
 use crate::TransferError;
 use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
+use firebrick_backend::checkpointing::beside;
 use firebrick_core::{ConfigError, check};
 
 /// Which source classes go with each target class: a row of probabilities for each.
@@ -109,7 +110,7 @@ pub fn co_tuning(
     let table = TensorData::new(relationship.rows.concat(), [classes, source]);
     let table = Tensor::<2>::from_data(table, (&device, source_logits.dtype()));
     let targets = if targets.device().is_autodiff() { targets.inner() } else { targets };
-    let wanted = constant(table.select(0, targets), &source_logits);
+    let wanted = beside(table.select(0, targets), &source_logits);
     let soft = (log_softmax(source_logits, 1) * wanted).sum().mul_scalar(-lambda / rows as f64);
     Ok(hard + soft)
 }

@@ -19,6 +19,8 @@ pub(super) struct Carried {
     optimizer: Shared,
     slot: Arc<Mutex<Shared>>,
     around: Around,
+    /// As it began: a momentum that moves is not what tells two trainings apart.
+    rules: String,
 }
 
 /// What is done around each step.
@@ -83,9 +85,11 @@ impl Slot {
 
 impl Carried {
     pub(super) fn new(optimizer: FusedOptimizer, around: Around) -> (Self, Slot) {
+        let strength = around.pull.as_ref().map(|(_, strength, _)| strength);
+        let rules = format!("{} {strength:?}", optimizer.rules());
         let optimizer = Arc::new(Mutex::new(optimizer));
         let slot = Arc::new(Mutex::new(optimizer.clone()));
-        (Self { optimizer, slot: slot.clone(), around }, Slot(slot))
+        (Self { optimizer, slot: slot.clone(), around, rules }, Slot(slot))
     }
 
     fn is_last(&self) {
@@ -97,7 +101,8 @@ impl Clone for Carried {
     fn clone(&self) -> Self {
         let optimizer = lock(&self.optimizer).clone();
         let (slot, around) = (self.slot.clone(), self.around.clone());
-        Self { optimizer: Arc::new(Mutex::new(optimizer)), slot, around }
+        let rules = self.rules.clone();
+        Self { optimizer: Arc::new(Mutex::new(optimizer)), slot, around, rules }
     }
 }
 
@@ -118,6 +123,10 @@ impl Optimize for Carried {
             *optimizer = retuned;
         }
         Optimize::step(&mut *optimizer, lr, model, gradients)
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.rules.clone())
     }
 
     fn state(&self) -> Result<Vec<u8>, OptimizerStateError> {

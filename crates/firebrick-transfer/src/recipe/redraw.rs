@@ -2,10 +2,12 @@
 
 use crate::TransferError;
 use crate::group::Stack;
+use crate::near::in_place_of;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_backend::Role;
+use firebrick_backend::checkpointing::training_copy;
 use firebrick_core::Seed;
 use firebrick_stabilize::{Distribution, Fan, Initialize, Scheme};
 
@@ -47,10 +49,10 @@ pub fn redraw<M: Module>(
 ) -> Result<M, TransferError> {
     // A copy of its own: clones share running statistics.
     let training = crate::group::places(&model).iter().any(|place| place.trains());
-    let fresh = Initialize::new(seed).weights(scheme).apply(model.valid().train())?;
+    let fresh = Initialize::new(seed).weights(scheme).apply(training_copy(&model))?;
     let mut values = Collect(GradientsParams::new());
     fresh.visit(&mut values);
-    let model = model.valid().train().map(&mut Take {
+    let model = training_copy(&model).map(&mut Take {
         values: values.0,
         chosen: &chosen,
         stack: Stack::default(),
@@ -104,7 +106,7 @@ impl ModuleMapper for Take<'_> {
                 },
                 _ => return old,
             };
-            if old.is_autodiff() { Tensor::from_inner(new).set_require_grad(trains) } else { new }
+            in_place_of(new, &old, trains)
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::TransferError;
 use crate::freeze::Switches;
 use crate::group::{Groups, Mode, Plan, places};
 use burn::module::{Module, ParamGroup};
-use burn::tensor::Tensor;
+use firebrick_backend::checkpointing::{beside, strategy, training_copy, with_strategy};
 use firebrick_core::{ConfigError, History, check};
 use firebrick_optim::FusedOptimizer;
 use firebrick_optim::schedule::Schedule;
@@ -49,7 +49,7 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
         let phases = self.possible(&model, batches)?;
         let switches = Switches::of(&model);
         // A copy of its own, in training mode: clones share running statistics.
-        let mut model = model.valid().train();
+        let mut model = training_copy(&model);
         if self.fresh_head
             && let Some(first) = phases.first()
         {
@@ -89,7 +89,7 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
     ) -> Result<Vec<Phase>, TransferError> {
         let phases = self.phases(model)?;
         let switches = Switches::of(model);
-        let copy = model.valid().train();
+        let copy = training_copy(model);
         for phase in &phases {
             phase.shape.schedule(phase.rate, self.steps(phase, batches))?;
             phase.plan.apply(copy.clone(), &switches)?;
@@ -132,6 +132,7 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
             config.directory = config.directory.join(format!("phase-{}", stage.index + 1));
             fit = fit.checkpoints(config);
         }
+        let strategy = strategy(&model);
         let fitted = fit.run(model, train, validation)?;
         let report = PhaseReport {
             name: phase.name.clone(),
@@ -144,7 +145,8 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
             validation: fitted.validation,
             warnings: fitted.warnings,
         };
-        let (model, optimizer, history) = (fitted.model.train(), slot.take(), fitted.history);
+        let model = with_strategy(fitted.model.train(), strategy);
+        let (optimizer, history) = (slot.take(), fitted.history);
         Ok(Done { model, optimizer, report, history })
     }
 
@@ -161,7 +163,8 @@ impl<G: Guard + Clone, P: Penalty + Clone> Tune<G, P> {
         let cached = |source: &S| {
             let Labelled { inputs, targets } = features(&model, source)?;
             check_classes(&targets, Some(model.head().weight.val().dims()[1]))?;
-            let data = Labelled { inputs: Tensor::from_inner(inputs), targets };
+            let inputs = beside(inputs, &model.head().weight.val());
+            let data = Labelled { inputs, targets };
             Ok::<_, TransferError>(TensorBatches::new(data, size, self.seed)?)
         };
         let (train, validation) = (cached(train)?, validation.map(cached).transpose()?);
@@ -353,6 +356,18 @@ mod tests {
     }
 
     #[test]
+    fn recipes_under_gradient_checkpointing_are_those_without() {
+        for recipe in recipes() {
+            let run = |device: &burn::tensor::Device| {
+                let train = data(device, 1.0);
+                let tune = Tune::new(recipe.clone(), 3, adamw()).seed(Seed(3)).fresh_head(true);
+                bits(&tune.run(net(device), &train, Some(&train)).expect("trains").model)
+            };
+            assert_eq!(run(&device().gradient_checkpointing()), run(&device()), "{recipe}");
+        }
+    }
+
+    #[test]
     fn a_run_repeats_and_its_seed_counts() {
         let train = data(&device(), 1.0);
         let run = |seed| {
@@ -495,7 +510,7 @@ mod tests {
         let whole = data(&device(), 1.0);
         let refused = |classes: Vec<i64>| {
             let inputs = whole.data().inputs.clone();
-            let targets = Tensor::from_data(classes.as_slice(), &device());
+            let targets = burn::tensor::Tensor::from_data(classes.as_slice(), &device());
             let data = TensorBatches::new(Labelled { inputs, targets }, 7, Seed(5)).expect("valid");
             let tune = Tune::new(Recipe::HeadOnly, 1, adamw());
             let cached = tune.run_cached(net(&device()), &data, None).expect_err("refused");
