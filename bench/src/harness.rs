@@ -52,6 +52,7 @@ pub(crate) struct Case<'a> {
     unit: String,
     scale: f64,
     bytes: Option<f64>,
+    rounds: usize,
     ours: Option<Timed<'a>>,
     peers: Vec<(String, Runner<'a>)>,
 }
@@ -70,6 +71,7 @@ impl<'a> Case<'a> {
             unit: unit.into(),
             scale: 1.0,
             bytes: None,
+            rounds: 0,
             ours: None,
             peers: Vec::new(),
         }
@@ -84,6 +86,12 @@ impl<'a> Case<'a> {
     /// Bytes that one run of ours reads and writes, for the bandwidth beside the time.
     pub(crate) fn bytes(mut self, bytes: f64) -> Self {
         self.bytes = Some(bytes);
+        self
+    }
+
+    /// More rounds than usual within the same time: for contenders that lie a few percent apart.
+    pub(crate) fn rounds(mut self, most: usize) -> Self {
+        self.rounds = most;
         self
     }
 
@@ -189,7 +197,10 @@ impl Harness {
                 contenders.push(Contender::new(name, runner));
             }
         }
-        let effort = if self.quick { QUICK } else { THOROUGH };
+        let mut effort = if self.quick { QUICK } else { THOROUGH };
+        if !self.quick {
+            effort.most = effort.most.max(case.rounds);
+        }
         self.alternate(&case.name, &mut contenders, effort)?;
         if let Some(python) = &mut self.python {
             python.forget()?;

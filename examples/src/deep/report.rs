@@ -131,8 +131,8 @@ fn origin(summary: &Summary) -> String {
     let first = summary.seeds.first().copied().unwrap_or(0);
     format!(
         "<p>Medians over seeds {}; the small numbers are the seeds one by one. SGD with momentum 0.9 (for the \
-         deep ReLU net by a rate that falls to 0) on 1,000 rows of the digits (100 where it says so), \
-         batches of 64, nothing else against a broken step. The recurrent nets learn the adding problem: the sum of two \
+         deep ReLU net by a rate that falls to 0, and clipped at 1 where batch normalization is judged) on 1,000 rows of \
+         the digits (100 where it says so), batches of 64, nothing else against a broken step. The recurrent nets learn the adding problem: the sum of two \
          marked numbers of a sequence; the last two by Adam at 0.01, clipped at 1.</p>\n\
          <p><code>cargo run --bin deep -- --seed {first}{quick}</code> draws this page again.</p>\n",
         seeds.join(", ")

@@ -87,7 +87,8 @@ fn write(text: &mut String, summary: &Summary, out: &Path) -> std::fmt::Result {
         best.name,
         summary.labels.first().copied().unwrap_or(0),
         -100.0 * best.gain.mean,
-        100.0 * best.margin
+        // Not -0.0, where the bound rounds to nothing.
+        (1000.0 * best.margin).round() / 10.0 + 0.0
     )?;
     writeln!(text, "{:.1} s; {}", summary.seconds, out.join("report.html").display())
 }

@@ -258,10 +258,10 @@ impl Averages {
 
     /// The models that vote.
     fn members(self, recipe: &Recipe, net: &Net) -> Result<Vec<Net>, TrainingError> {
-        if let Some(mut ema) = self.ema {
+        if let Some(ema) = self.ema {
             return Ok(vec![ema.model(net).valid()]);
         }
-        if let Some((mut swa, _)) = self.swa {
+        if let Some((swa, _)) = self.swa {
             return Ok(vec![swa.model(net).valid()]);
         }
         let Some(snapshots) = self.snapshots else { return Ok(vec![net.valid()]) };
