@@ -3,7 +3,7 @@
 use crate::elementwise::Elementwise;
 use crate::module::{Slots, State};
 use crate::recurrence::Clock;
-use crate::state::{RuleState, compute_dtype, fingerprint, placed, reshaped};
+use crate::state::{RuleState, compute_dtype, fingerprint, placed, reshaped, starts};
 use burn::tensor::{Tensor, TensorData};
 use firebrick_backend::host::{HostTensor, is_host};
 
@@ -42,11 +42,7 @@ impl Slots {
         let device = like.device();
         let dtype = compute_dtype(like.dtype());
         let lines = match std::mem::take(self) {
-            Self::New => {
-                let rule = optimizer.rule();
-                let starts = rule.start(lr).into_iter().zip(rule.lengths(&like.shape().to_vec()));
-                starts.map(|(start, n)| Tensor::full([n], start, (&device, dtype))).collect()
-            }
+            Self::New => starts(&**optimizer.rule(), lr, &like.shape().to_vec(), (&device, dtype)),
             Self::Saved(data) => {
                 let flat = |data: TensorData| {
                     let n = data.num_elements();

@@ -1,6 +1,7 @@
 //! The state of one parameter under an element-wise rule, and how it is saved.
 
 use crate::elementwise::Elementwise;
+use crate::recurrence::DynRule;
 use burn::optim::{RecordState, StateSink, StateSource};
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 
@@ -61,14 +62,28 @@ pub(crate) fn reshaped(data: TensorData, shape: impl Into<Shape>) -> TensorData 
     TensorData::from_bytes(bytes, shape, dtype)
 }
 
+/// The slots of `rule` before the first step of a tensor of this shape.
+pub(crate) fn starts(
+    rule: &dyn DynRule,
+    lr: f64,
+    shape: &[usize],
+    options: (&Device, DType),
+) -> Vec<Tensor<1>> {
+    let slot = |(start, n)| match n {
+        // Data, for it is no operation: one on an empty tensor may be fused with those on tensors of one element, and then
+        // nothing is written.
+        0 => Tensor::from_data(TensorData::new(Vec::<f32>::new(), [0]), options),
+        _ => Tensor::full([n], start, options),
+    };
+    rule.start(lr).into_iter().zip(rule.lengths(shape)).map(slot).collect()
+}
+
 impl<const D: usize> RuleState<D> {
     pub(crate) fn new(optimizer: &Elementwise, lr: f64, like: &Tensor<D>) -> Self {
         let rule = optimizer.rule();
         let shape = like.shape().to_vec();
         let options = (&like.device(), compute_dtype(like.dtype()));
-        let starts = rule.start(lr).into_iter().zip(rule.lengths(&shape));
-        let slots = starts.map(|(start, n)| Tensor::full([n], start, options));
-        let slots = slots.collect();
+        let slots = starts(&**rule, lr, &shape, options);
         Self { time: 0, rule: fingerprint(rule.name()), memory: rule.memory(), shape, slots }
     }
 

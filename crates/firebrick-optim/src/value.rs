@@ -169,7 +169,9 @@ impl<const D: usize> Value for Tensor<D> {
         otherwise.mask_where(mask, positive)
     }
     fn atan2(self, x: Self) -> Self {
-        Tensor::atan2(self, x)
+        // Shaders leave the angle of the origin open.
+        let origin = self.clone().equal_scalar(0.0).bool_and(x.clone().equal_scalar(0.0));
+        Tensor::atan2(self, x).mask_fill(origin, 0.0)
     }
 }
 
