@@ -253,6 +253,7 @@ fn recorded_cases_replay_on_every_device() {
     let files = [
         include_str!("../references/regularize.json"),
         include_str!("../references/regularize_keras.json"),
+        include_str!("../references/regularize_random.json"),
     ]
     .map(|text| serde_json::from_str::<serde_json::Value>(text).expect("parses"));
     for device in devices() {

@@ -115,7 +115,9 @@ fn draw(
             let mut table = EmbeddingConfig::new(samples, width).init(&device);
             table.weight = Param::from_tensor(rows());
             let layer = EmbeddingDropoutConfig::new().with_prob(prob).init(table, &masks)?;
-            let words = Tensor::<1, Int>::arange(0..samples as i64, &device).unsqueeze::<2>();
+            // burn's `arange` is wrong from the 65,536th on where a grid of a shader has no more.
+            let words: Vec<i64> = (0..samples as i64).collect();
+            let words = Tensor::<2, Int>::from_data(TensorData::new(words, [1, samples]), &device);
             layer.forward(words).reshape([count])
         }
         "drop_connect" => {
