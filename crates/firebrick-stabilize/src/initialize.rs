@@ -166,7 +166,7 @@ impl Initialize {
 
     /// Multiplies the weights that `select` selects by `factor` after they are drawn; several factors multiply.
     ///
-    /// [`fixup_factor`] gives that of a residual branch.
+    /// [`fixup_factor`](crate::fixup_factor) gives that of a residual branch.
     #[must_use]
     pub fn scale(mut self, select: Select, factor: f64) -> Self {
         self.rules.push((select, Action::Scale(factor)));
