@@ -34,8 +34,14 @@ pub fn rejoin<const D: usize>(plain: Tensor<D>, strategy: Strategy) -> Tensor<D>
 /// ```
 #[must_use]
 pub fn beside<const D: usize, const E: usize>(value: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
-    let value = if value.is_autodiff() { value.inner() } else { value };
-    rejoin(value, other.gradient_checkpointing_strategy())
+    rejoin(value.inner(), other.gradient_checkpointing_strategy())
+}
+
+/// `value` in the place of a parameter's `old` one, which trains or does not: [`beside`] it, and a leaf again.
+#[must_use]
+pub fn in_place_of<const D: usize>(value: Tensor<D>, old: &Tensor<D>, trains: bool) -> Tensor<D> {
+    let value = beside(value, old);
+    if old.is_autodiff() { value.set_require_grad(trains) } else { value }
 }
 
 /// The strategy of the parameters of `model`; `None` also where it saves nothing, which nothing forgets.

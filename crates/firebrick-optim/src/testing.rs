@@ -7,6 +7,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebrick_backend::PathStack;
+use firebrick_backend::checkpointing::in_place_of;
 use firebrick_core::ConfigError;
 use std::cell::RefCell;
 
@@ -141,7 +142,7 @@ impl ModuleMapper for Cast {
         let trains = param.is_require_grad();
         param.map(|old| {
             let new = old.clone().inner().cast(self.0);
-            if old.is_autodiff() { Tensor::from_inner(new).set_require_grad(trains) } else { new }
+            in_place_of(new, &old, trains)
         })
     }
 }

@@ -20,7 +20,7 @@
 //! NeurIPS 2020; K. Sohn et al., "FixMatch", NeurIPS 2020.
 
 use crate::RegularizeError;
-use crate::target::{impossible, same_rows, soft_cross_entropy, untracked};
+use crate::target::{impossible, same_rows, soft_cross_entropy};
 use burn::tensor::{
     Int, Tensor, TensorData,
     activation::{log_softmax, softmax},
@@ -240,7 +240,7 @@ pub fn uda_loss(
     let mask: Vec<f32> = kept.iter().flat_map(each).collect();
     let mask = TensorData::new(mask, [n, k]);
     let mask = Tensor::<2>::from_data(mask, (&device, strong.dtype()));
-    let sharp = untracked(weak.clone()).cast(strong.dtype()).div_scalar(temperature);
+    let sharp = weak.clone().inner().cast(strong.dtype()).div_scalar(temperature);
     let sharp = log_softmax(sharp, 1);
     let log_p = log_softmax(strong, 1);
     // A class that the target rules out adds 0, and a sample that is left out too unless it is NaN, which shows.
@@ -274,7 +274,7 @@ pub fn mean_teacher_loss(
 ) -> Result<Unlabelled, RegularizeError> {
     same_rows("the teacher's logits", &student, &teacher)?;
     let student = widened(student);
-    let teacher = untracked(teacher).cast(student.dtype());
+    let teacher = teacher.inner().cast(student.dtype());
     let target = softmax(teacher.clone(), 1);
     let loss = (softmax(student, 1) - target).square().mean();
     Ok(Unlabelled { loss, report: PseudoReport::of(teacher, 0.0, None)? })
@@ -288,7 +288,7 @@ fn confident(logits: &Tensor<2>, threshold: f64) -> Result<Vec<Option<usize>>, R
     }
     let best: Tensor<2, Int>;
     let top: Tensor<2>;
-    (top, best) = softmax(widened(untracked(logits.clone())), 1).max_dim_with_indices(1);
+    (top, best) = softmax(widened(logits.clone().inner()), 1).max_dim_with_indices(1);
     let (top, best): (Vec<f64>, Vec<i64>) = (top.try_to_vec_as()?, best.try_to_vec_as()?);
     let each = |(top, best): (f64, i64)| (top >= threshold).then_some(best as usize);
     Ok(top.into_iter().zip(best).map(each).collect())

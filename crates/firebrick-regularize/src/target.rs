@@ -55,22 +55,17 @@ pub fn soft_cross_entropy(
     let targets = targets.cast(logits.dtype());
     let log_p = log_softmax(logits, 1);
     // Only where it is infinite: elsewhere it is the slope towards the target.
-    let unasked = impossible(&log_p).bool_and(untracked(targets.clone()).equal_scalar(0.0));
+    let unasked = impossible(&log_p).bool_and(targets.clone().inner().equal_scalar(0.0));
     // Before the product, whose derivative would be 0 times infinity.
     let log_p = log_p.mask_fill(unasked, 0.0);
     Ok((log_p * targets).sum().div_scalar(-(n as f64)))
-}
-
-/// The same values without a graph.
-pub(crate) fn untracked(tensor: Tensor<2>) -> Tensor<2> {
-    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
 /// Where a log probability is minus infinity, or so low that the probability is 0 all the same; a NaN is not.
 ///
 /// `p log p` is 0 there, but 0 times infinity is NaN: fill the logarithm with 0 before the product.
 pub(crate) fn impossible(log_p: &Tensor<2>) -> Tensor<2, Bool> {
-    untracked(log_p.clone()).lower_scalar(-1e30)
+    log_p.clone().inner().lower_scalar(-1e30)
 }
 
 /// Rows of two tensors of one shape that are not empty.

@@ -88,8 +88,7 @@ impl Transform for AdaptiveClip {
             _ => unit_axis(path.owner(), D),
         };
         // The gradient is that of what is trained, also where other weights are made of it.
-        let value = param.base();
-        let weights = if value.is_autodiff() { value.inner() } else { value };
+        let weights = param.base().inner();
         let norm = unit_norms(gradient.clone(), axis);
         let weights = unit_norms(weights.to_device(&gradient.device()), axis).cast(norm.dtype());
         let bound = weights.clamp_min(self.config.epsilon) * self.config.clipping;

@@ -233,8 +233,7 @@ fn buffers<M: Module>(model: &M) -> Vec<(String, Tensor<1>)> {
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if self.path.role(D) == Role::Buffer {
-                let value = param.val();
-                let value = if value.is_autodiff() { value.inner() } else { value };
+                let value = param.val().inner();
                 let count = value.shape().num_elements();
                 self.found.push((self.path.path(), value.reshape([count])));
             }

@@ -287,8 +287,7 @@ impl ModuleVisitor for Flatten<'_> {
         if !param.is_require_grad() {
             return;
         }
-        let value = param.base();
-        let value = if value.is_autodiff() { value.inner() } else { value };
+        let value = param.base().inner();
         let elements = value.shape().num_elements();
         if elements == 0 {
             return;

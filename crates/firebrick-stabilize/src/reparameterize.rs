@@ -92,14 +92,12 @@ impl Reparameterization for SpectralNorm {
         let rest = base.shape().num_elements() / units.max(1);
         let matrix: Tensor<2> = base.clone().swap_dims(0, self.axis).reshape([units, rest]);
         let matrix = widened(matrix);
-        let fixed = matrix.clone();
-        let fixed = if fixed.is_autodiff() { fixed.inner() } else { fixed };
+        let fixed = matrix.clone().inner();
         let unit = |v: Tensor<2>| {
             let length = v.clone().square().sum_dim(0).sqrt().clamp_min(1e-12);
             v / length
         };
-        let start = self.start.clone();
-        let start = if start.is_autodiff() { start.inner() } else { start };
+        let start = self.start.clone().inner();
         let mut u = unit(start.cast(fixed.dtype()).reshape([units, 1]));
         let mut v = unit(fixed.clone().transpose().matmul(u.clone()));
         for _ in 0..self.iterations {

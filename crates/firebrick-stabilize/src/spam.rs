@@ -190,8 +190,7 @@ struct Place {
 impl ModuleVisitor for Place {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(data) = self.saved.remove(&param.id.val()) else { return };
-        let device = param.val().device();
-        let device = if device.is_autodiff() { device.inner() } else { device };
+        let device = param.val().device().inner();
         let place = (&device, data.dtype());
         self.moments.insert(param.id, Tensor::from_data(data, place));
     }

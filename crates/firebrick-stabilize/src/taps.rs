@@ -140,8 +140,7 @@ impl Taps {
         if tensor.shape().num_elements() == 0 {
             return;
         }
-        let tensor = tensor.clone();
-        let tensor = if tensor.is_autodiff() { tensor.inner() } else { tensor };
+        let tensor = tensor.clone().inner();
         let found = match HostTensor::take(tensor) {
             Ok(host) => Some(here(host.as_slice())),
             Err(tensor) => {
@@ -263,9 +262,7 @@ pub fn record_taps(taps: &[Tap], record: &mut Record) {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, IntDType};
-    use firebrick_backend::testing::devices;
-    use std::process::Command;
+    use firebrick_backend::testing::{devices, with_half_by_default};
 
     #[test]
     fn channels_of_images_are_units() {
@@ -332,27 +329,21 @@ mod tests {
         }
     }
 
-    /// In the environment of a child: that half precision is the default.
-    const HALF: &str = "FIREBRICK_STABILIZE_HALF_TEST";
-
     #[test]
     fn a_default_type_of_half_precision_changes_nothing() {
-        if std::env::var_os(HALF).is_none() {
-            // `configure` holds for a process, from before its first tensor.
-            let mut child = Command::new(std::env::current_exe().expect("this binary"));
-            let name = "taps::tests::a_default_type_of_half_precision_changes_nothing";
-            let run = child.args(["--exact", name]).env(HALF, "1").output().expect("runs");
-            let output = String::from_utf8_lossy(&run.stdout);
-            assert!(output.contains("1 passed"), "{output}");
-            return;
-        }
-        let mut device = Device::flex();
-        device.configure((FloatDType::F16, IntDType::I32)).expect("no tensor came before");
-        let rows = [[0.0f32, 2.0], [0.0, -2.0]];
-        let mut taps = Taps::default();
-        taps.see_bounded("half", &Tensor::<2>::from_data(rows, (&device, DType::F16)), -2.0, 2.0);
-        let tap = &taps.read()[0];
-        assert_eq!((tap.zeros, tap.dead, tap.saturated), (0.5, 0.5, Some(0.5)));
+        let name = "taps::tests::a_default_type_of_half_precision_changes_nothing";
+        with_half_by_default(name, |device| {
+            let rows = [[0.0f32, 2.0], [0.0, -2.0]];
+            let mut taps = Taps::default();
+            taps.see_bounded(
+                "half",
+                &Tensor::<2>::from_data(rows, (&device, DType::F16)),
+                -2.0,
+                2.0,
+            );
+            let tap = &taps.read()[0];
+            assert_eq!((tap.zeros, tap.dead, tap.saturated), (0.5, 0.5, Some(0.5)));
+        });
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Before {
 fn open<const D: usize>(param: &Param<Tensor<D>>) -> Result<HostTensor, Tensor<D>> {
     match HostTensor::take_tracked(param.base()) {
         Ok((host, _)) => Ok(host),
-        Err(value) => Err(if value.is_autodiff() { value.inner() } else { value }),
+        Err(value) => Err(value.inner()),
     }
 }
 

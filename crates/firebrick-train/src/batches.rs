@@ -66,11 +66,7 @@ impl<const D: usize> Labelled<D> {
     /// The same samples on the device without autodiff.
     #[must_use]
     pub fn on_plain_device(&self) -> Self {
-        let inputs = self.inputs.clone();
-        let inputs = if inputs.device().is_autodiff() { inputs.inner() } else { inputs };
-        let targets = self.targets.clone();
-        let targets = if targets.device().is_autodiff() { targets.inner() } else { targets };
-        Self { inputs, targets }
+        Self { inputs: self.inputs.clone().inner(), targets: self.targets.clone().inner() }
     }
 
     /// The same samples on `device`; on an autodiff device where they were on one.

@@ -80,8 +80,7 @@ pub(crate) fn finite<M: Module>(model: &M) -> Result<bool, TrainError> {
     impl ModuleVisitor for Sum {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             // 0 times a number is 0, and NaN for NaN and infinity.
-            let value = param.val();
-            let value = if value.device().is_autodiff() { value.inner() } else { value };
+            let value = param.val().inner();
             let zero = value.mul_scalar(0.0).sum().cast(FloatDType::F32);
             self.0 = Some(match self.0.take() {
                 Some(sum) => sum.clone() + zero.to_device(&sum.device()),

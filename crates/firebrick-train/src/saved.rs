@@ -371,14 +371,15 @@ fn rows<M: Module>(model: &M) -> Vec<Row> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use crate::settings::Settings;
-    use crate::testing::{config, data, deep, full, net, same, store, train, train_with, weights};
+    use crate::testing::{
+        config, cross_entropy, data, deep, full, net, same, store, train, train_with, weights,
+    };
     use crate::{
         Averaging, CheckpointError, EarlyStoppingConfig, EmaConfig, Event, Fit, FitConfig, Fitted,
         Flow, Labelled, Learn, Optimize, Outcome, Retry, RollbackConfig, Score, SwaConfig,
         TensorBatches, TrainError, Warning, verify,
     };
     use burn::module::Module;
-    use burn::nn::loss::CrossEntropyLossConfig;
     use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
     use burn::optim::{AdamWConfig as BurnAdamWConfig, GradientsParams, SgdConfig};
     use burn::tensor::{Device, Tensor, TensorReadError};
@@ -533,8 +534,7 @@ mod tests {
     impl Learn for Behind {
         type Batch = Labelled<2>;
         fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-            let logits = self.forward(batch.inputs);
-            CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+            cross_entropy(self.forward(batch.inputs), batch.targets)
         }
         fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
             Score::classification(self.forward(batch.inputs), batch.targets)

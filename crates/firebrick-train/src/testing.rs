@@ -8,7 +8,7 @@ use crate::{
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorReadError, activation::relu};
+use burn::tensor::{Device, Int, Tensor, TensorReadError, activation::relu};
 use firebrick_core::Seed;
 use firebrick_optim::schedule::CosineConfig;
 use firebrick_regularize::{
@@ -22,6 +22,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The loss of the models here.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, targets)
+}
+
 /// One layer.
 #[derive(Module, Debug)]
 pub(crate) struct Net {
@@ -32,8 +37,7 @@ impl Learn for Net {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        let logits = self.layer.forward(batch.inputs);
-        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        cross_entropy(self.layer.forward(batch.inputs), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
@@ -74,8 +78,7 @@ impl Learn for Deep {
     type Batch = Labelled<2>;
 
     fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
-        let logits = self.forward(batch.inputs);
-        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        cross_entropy(self.forward(batch.inputs), batch.targets)
     }
 
     fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
@@ -90,7 +93,7 @@ impl Learn for Deep {
         let hidden = relu(self.norm.forward(self.first.forward(batch.inputs)));
         let hidden = watch.see("hidden", hidden);
         let logits = watch.see("logits", self.last.forward(self.dropout.forward(hidden)));
-        CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, batch.targets)
+        cross_entropy(logits, batch.targets)
     }
 }
 

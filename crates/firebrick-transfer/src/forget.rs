@@ -14,7 +14,7 @@
 
 use crate::TransferError;
 use crate::group::{Groups, Stack, places};
-use crate::near::{Anchor, plain};
+use crate::near::Anchor;
 use crate::probe::features_of;
 use crate::score::cka;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -63,7 +63,7 @@ impl Retention {
             return Err(TransferError::Shape { what, found, expected });
         }
         let predicted =
-            |logits: Tensor<2>| plain(logits).argmax(1).squeeze_dim::<1>(1).try_to_vec_as::<i64>();
+            |logits: Tensor<2>| logits.inner().argmax(1).squeeze_dim::<1>(1).try_to_vec_as::<i64>();
         let (before, after) = (predicted(before)?, predicted(after)?);
         let targets: Vec<i64> = targets.try_to_vec_as()?;
         let share = |left: &[i64], right: &[i64]| {
@@ -117,7 +117,7 @@ pub fn drift<M: Module>(
             if self.stack.role(D) == Role::Buffer {
                 return;
             }
-            let value = plain(param.base());
+            let value = param.base().inner();
             let Some(source) = self.source.value(&path, value.dims()) else { return };
             let square = |tensor: Tensor<D>| {
                 let values: Vec<f64> = tensor.try_to_vec_as()?;
@@ -172,7 +172,7 @@ pub fn linear_cka(left: Tensor<2>, right: Tensor<2>) -> Result<f64, TransferErro
         let expected = format!("[{rows}, any], and at least 2 rows");
         return Err(TransferError::Shape { what: "a representation".into(), found, expected });
     }
-    Ok(cka(&features_of(plain(left))?, &features_of(plain(right))?)?)
+    Ok(cka(&features_of(left.inner())?, &features_of(right.inner())?)?)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Bytes, Tensor, TensorData};
 use burn_pack::{Reader, Tensor as Packed, Writer};
-use firebrick_backend::checkpointing::beside;
+use firebrick_backend::checkpointing::in_place_of;
 use firebrick_backend::{PathStack, widened};
 use std::collections::{HashMap, HashSet};
 
@@ -283,10 +283,6 @@ pub(super) fn replace<const D: usize>(
     value: Tensor<D>,
 ) -> Param<Tensor<D>> {
     let (id, old, mapper) = param.consume();
-    let value = if old.is_autodiff() {
-        beside(value, &old).set_require_grad(old.is_require_grad())
-    } else {
-        value
-    };
+    let value = in_place_of(value, &old, old.is_require_grad());
     Param::from_mapped_value(id, value, mapper)
 }

@@ -128,7 +128,7 @@ impl Sum {
     fn add(&mut self, part: Tensor<1>) {
         self.0 = Some(match self.0.take() {
             Some(sum) => {
-                let part = beside(part, &sum);
+                let part = matching(part, &sum);
                 sum + part
             }
             None => part,
@@ -137,7 +137,7 @@ impl Sum {
 }
 
 /// On the device of `other`, and in its type.
-fn beside<const D: usize, const E: usize>(tensor: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
+fn matching<const D: usize, const E: usize>(tensor: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
     placed(tensor, &other.device(), other.dtype())
 }
 
@@ -172,7 +172,7 @@ impl Reach {
     ) -> Tensor<D> {
         match self.form {
             SamForm::Adaptive { eta } if !self.offsets.contains(&id) => {
-                let size = beside(value.clone(), &grad).abs();
+                let size = matching(value.clone(), &grad).abs();
                 grad * size.add_scalar(eta)
             }
             _ => grad,
@@ -209,10 +209,10 @@ impl Sam {
                 let value = param.base().inner();
                 let scaled = self.1.rescale(param.id, &value, widened(grad));
                 let scaled = self.1.rescale(param.id, &value, scaled);
-                let way = scaled.clone() * beside(self.2.clone(), &scaled).reshape([1; D]);
+                let way = scaled.clone() * matching(self.2.clone(), &scaled).reshape([1; D]);
                 let dtype = value.dtype();
                 let value = widened(value);
-                let way = beside(way, &value);
+                let way = matching(way, &value);
                 replace(param, (value + way).cast(dtype))
             }
         }
@@ -242,7 +242,7 @@ impl Sam {
                     return;
                 };
                 let s = widened(s);
-                self.2.add((beside(g, &s) * s.clone()).sum());
+                self.2.add((matching(g, &s) * s.clone()).sum());
                 self.3.add(s.square().sum());
             }
         }
@@ -262,8 +262,8 @@ impl Sam {
                 };
                 let dtype = s.dtype();
                 let s = widened(s);
-                let along = beside(self.2.clone(), &s).reshape([1; D]);
-                let across = beside(g, &s) - s.clone() * along;
+                let along = matching(self.2.clone(), &s).reshape([1; D]);
+                let across = matching(g, &s) - s.clone() * along;
                 self.1.register::<D>(param.id, (s - across.mul_scalar(self.3)).cast(dtype));
             }
         }

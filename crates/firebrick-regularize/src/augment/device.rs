@@ -341,7 +341,7 @@ mod tests {
     use super::*;
     use crate::MaskSource;
     use crate::augment::kernel::{Scratch, inverse_affine};
-    use firebrick_backend::testing::devices;
+    use firebrick_backend::testing::{devices, with_half_by_default};
     use firebrick_core::Seed;
 
     fn pixels(count: usize) -> Vec<f32> {
@@ -452,43 +452,30 @@ mod tests {
         }
     }
 
-    /// In the environment of a child process, which may configure its device.
-    const CHILD: &str = "FIREBRICK_REGULARIZE_F16_TEST";
-
     #[test]
     fn images_stay_f32_on_a_device_that_makes_f16_by_default() {
-        if std::env::var_os(CHILD).is_none() {
-            let mut child = std::process::Command::new(std::env::current_exe().expect("a file"));
-            let name =
-                "augment::device::tests::images_stay_f32_on_a_device_that_makes_f16_by_default";
-            let output = child.args(["--exact", name]).env(CHILD, "1").output().expect("runs");
-            let (out, err) = (output.stdout, output.stderr);
-            let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
-            assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
-            return;
-        }
-        let mut device = Device::flex();
-        let halves = (FloatDType::F16, burn::tensor::IntDType::I32);
-        device.configure(halves).expect("nothing has been made on it");
-        assert_eq!(Tensor::<1>::ones([1], &device).dtype(), DType::F16);
-        let size = Size { c: 3, h: 7, w: 9 };
-        let plans: Vec<Plan> =
-            edits(size).into_iter().map(|edit| Plan::Chain(vec![edit])).collect();
-        let (host, tensor) = both(&plans, size, &device);
-        assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-5));
-        let mix = Plan::Mix { own: 0.5, chains: vec![(0.5, vec![Edit::FlipHorizontal])] };
-        let (host, tensor) = both(&[mix], size, &device);
-        assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-6));
-        // A batch that somebody else holds is written anew, and so is a mixed one.
-        let images = floats(pixels(2 * 189), [2, 3, 7, 9], &device);
-        let flipped = crate::augment::carry_out(images.clone(), vec![Edit::FlipVertical; 2]);
-        assert_eq!(flipped.dtype(), DType::F32);
-        let plan = crate::MixPlan { partners: vec![1, 0], lambda: vec![0.25; 2] };
-        let mixed = plan.apply(images.clone()).expect("two rows");
-        assert_eq!(mixed.dtype(), DType::F32);
-        let read = |images: Tensor<4>| images.try_to_vec_as::<f32>().expect("reads");
-        let (mixed, images) = (read(mixed), read(images));
-        assert!((mixed[0] - 0.25 * images[0] - 0.75 * images[189]).abs() < 1e-6);
+        let name = "augment::device::tests::images_stay_f32_on_a_device_that_makes_f16_by_default";
+        with_half_by_default(name, |device| {
+            assert_eq!(Tensor::<1>::ones([1], &device).dtype(), DType::F16);
+            let size = Size { c: 3, h: 7, w: 9 };
+            let plans: Vec<Plan> =
+                edits(size).into_iter().map(|edit| Plan::Chain(vec![edit])).collect();
+            let (host, tensor) = both(&plans, size, &device);
+            assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-5));
+            let mix = Plan::Mix { own: 0.5, chains: vec![(0.5, vec![Edit::FlipHorizontal])] };
+            let (host, tensor) = both(&[mix], size, &device);
+            assert!(host.iter().zip(&tensor).all(|(a, b)| (a - b).abs() < 1e-6));
+            // A batch that somebody else holds is written anew, and so is a mixed one.
+            let images = floats(pixels(2 * 189), [2, 3, 7, 9], &device);
+            let flipped = crate::augment::carry_out(images.clone(), vec![Edit::FlipVertical; 2]);
+            assert_eq!(flipped.dtype(), DType::F32);
+            let plan = crate::MixPlan { partners: vec![1, 0], lambda: vec![0.25; 2] };
+            let mixed = plan.apply(images.clone()).expect("two rows");
+            assert_eq!(mixed.dtype(), DType::F32);
+            let read = |images: Tensor<4>| images.try_to_vec_as::<f32>().expect("reads");
+            let (mixed, images) = (read(mixed), read(images));
+            assert!((mixed[0] - 0.25 * images[0] - 0.75 * images[189]).abs() < 1e-6);
+        });
     }
 
     #[test]

@@ -80,6 +80,24 @@ pub(crate) fn each_image(
     rejoin(done, strategy)
 }
 
+/// What is declared as a whole to preserve labels or to change them.
+macro_rules! declared {
+    ($($name:ty),*) => {$(
+        impl $name {
+            /// The same with the user's word on what it does to labels; by default it preserves them.
+            #[must_use]
+            pub fn with_effect(self, effect: LabelEffect) -> Self {
+                Self { effect, ..self }
+            }
+
+            pub(super) fn changes(&self) -> bool {
+                self.effect == LabelEffect::Changes
+            }
+        }
+    )*};
+}
+use declared;
+
 /// An error where the labels of the samples cannot be used afterwards.
 pub(crate) fn preserved(changes: bool) -> Result<(), RegularizeError> {
     if !changes {

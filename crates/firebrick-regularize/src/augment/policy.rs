@@ -19,7 +19,7 @@
 
 use super::edit::{Edit, Plan};
 use super::kernel::{self, Size};
-use super::{LabelEffect, each_image, preserved};
+use super::{LabelEffect, declared, each_image, preserved};
 use crate::sample::{beta, dirichlet};
 use crate::target::{impossible, same_rows};
 use crate::{MaskSource, RegularizeError};
@@ -150,16 +150,12 @@ fn any(changes: &[Change], generator: &mut Philox) -> Change {
     changes[generator.below(changes.len() as u64) as usize]
 }
 
+declared!(RandAugment, TrivialAugment, AugMix);
+
 /// What every policy has.
 macro_rules! policy {
     ($name:ident) => {
         impl $name {
-            /// The same with the user's word on what it does to labels; by default it preserves them.
-            #[must_use]
-            pub fn with_effect(self, effect: LabelEffect) -> Self {
-                Self { effect, ..self }
-            }
-
             /// Changes images `[n, c, h, w]` in [0, 1].
             #[must_use]
             pub fn images(&self, images: Tensor<4>) -> Tensor<4> {
@@ -173,10 +169,6 @@ macro_rules! policy {
             pub fn labelled(&self, images: Tensor<4>) -> Result<Tensor<4>, RegularizeError> {
                 preserved(self.changes())?;
                 Ok(self.images(images))
-            }
-
-            pub(super) fn changes(&self) -> bool {
-                self.effect == LabelEffect::Changes
             }
         }
     };

@@ -11,7 +11,7 @@
 //! N. V. Chawla, K. W. Bowyer, L. O. Hall, W. P. Kegelmeyer, "SMOTE: synthetic minority over-sampling technique",
 //! JAIR 2002.
 
-use super::{Generators, LabelEffect, preserved};
+use super::{Generators, LabelEffect, declared, preserved};
 use crate::dropout::constant;
 use crate::{MaskSource, RegularizeError, TrainingTable};
 use burn::config::Config;
@@ -20,15 +20,9 @@ use firebrick_core::{ConfigError, Philox, check};
 use rayon::prelude::*;
 
 /// What both changes of rows have.
-macro_rules! declared {
+macro_rules! labelled {
     ($name:ident) => {
         impl $name {
-            /// The same with the user's word on what it does to labels; by default it preserves them.
-            #[must_use]
-            pub fn with_effect(self, effect: LabelEffect) -> Self {
-                Self { effect, ..self }
-            }
-
             /// Changes rows whose labels are used afterwards.
             ///
             /// # Errors
@@ -37,15 +31,12 @@ macro_rules! declared {
                 preserved(self.changes())?;
                 self.rows(rows)
             }
-
-            pub(super) fn changes(&self) -> bool {
-                self.effect == LabelEffect::Changes
-            }
         }
     };
 }
-declared!(TableNoise);
-declared!(FeatureDropout);
+declared!(TableNoise, FeatureDropout);
+labelled!(TableNoise);
+labelled!(FeatureDropout);
 
 /// Configuration of [`TableNoise`].
 #[derive(Config, Debug)]

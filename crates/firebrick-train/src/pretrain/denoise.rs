@@ -6,7 +6,7 @@
 //! loss = error(x, decode(activation(x~ W + b)))      decode(h) = h W' + b',  W' = W^T where tied
 //! ```
 
-use super::{LayerFit, plain};
+use super::LayerFit;
 use crate::batches::hash;
 use crate::{Fit, FitConfig, Learn, Outcome, Score, Source, SourceError, TrainError};
 use burn::config::Config;
@@ -168,7 +168,7 @@ impl Source for Rows {
     }
 
     fn read_whole(&self) -> impl Iterator<Item = Result<Tensor<2>, SourceError>> {
-        let inputs = plain(self.inputs.clone());
+        let inputs = self.inputs.clone().inner();
         let size = self.batch_size.max(1024);
         (0..self.samples()).step_by(size).map(move |start| {
             let rows = size.min(inputs.dims()[0] - start);

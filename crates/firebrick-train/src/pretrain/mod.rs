@@ -23,7 +23,7 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::nn::activation::Activation;
 use burn::tensor::Tensor;
-use firebrick_backend::checkpointing::beside;
+use firebrick_backend::checkpointing::in_place_of;
 use firebrick_core::{ConfigError, Seed};
 
 /// How a layer is trained on its own.
@@ -90,7 +90,7 @@ pub fn pretrain(
     seed: Seed,
 ) -> Result<Pretrained, TrainError> {
     check(&layers, activation, &inputs, how)?;
-    let mut hidden = plain(inputs);
+    let mut hidden = inputs.inner();
     let mut done = Pretrained { layers: Vec::new(), fits: Vec::new() };
     for (depth, layer) in layers.into_iter().enumerate() {
         if how.probabilities() {
@@ -174,15 +174,10 @@ fn check(
     Ok(())
 }
 
-/// The tensor on the device without autodiff.
-fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.is_autodiff() { tensor.inner() } else { tensor }
-}
-
 /// `value`, on a plain device, in the place of `param`, as trainable as that was.
 fn put<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
     let trainable = param.is_require_grad();
-    param.map(|old| beside(value, &old).set_require_grad(trainable))
+    param.map(|old| in_place_of(value, &old, trainable))
 }
 
 #[cfg(all(test, feature = "flex"))]

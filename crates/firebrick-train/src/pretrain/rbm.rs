@@ -13,7 +13,7 @@
 //! restricted Boltzmann machines", 2010.
 
 use super::denoise::Rows;
-use super::{LayerFit, plain, put};
+use super::{LayerFit, put};
 use crate::{Outcome, TrainError};
 use burn::config::Config;
 use burn::nn::Linear;
@@ -159,12 +159,12 @@ pub(super) fn train(
     let data = inputs.clone().narrow(0, 0, trained);
     let rest = (held_out > 0).then(|| inputs.narrow(0, trained, held_out));
     let train = Rows { inputs: data.clone(), batch_size: config.batch_size, seed };
-    let weight = plain(layer.weight.val());
+    let weight = layer.weight.val().inner();
     let [inputs, outputs] = weight.dims();
     let options = (&weight.device(), weight.dtype());
     let visible = Tensor::zeros([inputs], options);
     let hidden = match &layer.bias {
-        Some(bias) => plain(bias.val()),
+        Some(bias) => bias.val().inner(),
         None => Tensor::zeros([outputs], options),
     };
     let speeds = (weight.zeros_like(), visible.zeros_like(), hidden.zeros_like());
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn the_exact_likelihood_rises_above_that_of_independent_units() {
         let device = Device::flex();
-        let data = plain(super::super::tests::inputs(&device.clone().autodiff()));
+        let data = super::super::tests::inputs(&device.clone().autodiff()).inner();
         let mut stream = Seed(3).stream("weights");
         let weight: Vec<f32> = (0..18).map(|_| 0.1 * stream.normal() as f32).collect();
         let weight = Tensor::<1>::from_floats(weight.as_slice(), &device).reshape([6, 3]);

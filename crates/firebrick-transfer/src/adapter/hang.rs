@@ -6,11 +6,10 @@ use super::low_rank::{LowRank, lengths};
 use super::matrix::Layout;
 use super::vera::{Rescale, Vera};
 use crate::TransferError;
-use crate::near::{in_place_of, plain};
 use burn::module::{LoraAdapter, Module, Param, Reparameterizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use faer::Mat;
-use firebrick_backend::checkpointing::beside;
+use firebrick_backend::checkpointing::{beside, in_place_of};
 use std::collections::BTreeMap;
 
 /// A weight to be adapted.
@@ -78,7 +77,7 @@ impl Hang<'_> {
         dora: bool,
     ) -> (Param<Tensor<D>>, Option<LowRank>) {
         let Some(Target { layout, .. }) = self.take(path, D) else { return (param, None) };
-        let matrix = layout.to_matrix(plain(param.base()));
+        let matrix = layout.to_matrix(param.base().inner());
         match self.factors(path, rank, init, &matrix) {
             Err(error) => {
                 self.error.get_or_insert(error);
@@ -224,7 +223,7 @@ impl Reparameterizer for Veras<'_, '_> {
         let AdapterKind::Vera { rank, start } = *self.0.of.kind() else { return (param, None) };
         let Some(target) = self.0.take(path, D) else { return (param, None) };
         let [inputs, outputs] = target.layout.dims(&target.shape);
-        let weight = plain(param.base());
+        let weight = param.base().inner();
         let (device, dtype) = (weight.device(), weight.dtype());
         // One pair for all layers: each takes the first rows and columns of the same stream.
         let shared = |name: &str, size: usize, fan: usize| {
@@ -259,7 +258,7 @@ impl Reparameterizer for Rescales<'_, '_> {
         let AdapterKind::Ia3 { by_input } = *self.0.of.kind() else { return (param, None) };
         let Some(target) = self.0.take(path, D) else { return (param, None) };
         let [inputs, outputs] = target.layout.dims(&target.shape);
-        let weight = plain(param.base());
+        let weight = param.base().inner();
         let size = if by_input { inputs } else { outputs };
         let ones = Tensor::<1>::ones([size], (&weight.device(), weight.dtype()));
         let scale = parameter(ones, &param);

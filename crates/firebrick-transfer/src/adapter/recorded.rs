@@ -5,7 +5,6 @@ use super::matrix::Layout;
 use super::vera::{Rescale, Vera};
 use super::{AdaptConfig, AdapterKind, LoraInit, Scaling};
 use crate::Groups;
-use crate::near::plain;
 use crate::testing::recorded::{Case, cases};
 use crate::testing::values;
 use burn::module::{LoraAdapter, Param, Reparameterization};
@@ -67,8 +66,8 @@ fn vectors_rescale_as_in_peft() {
         let adapter = Vera {
             d: Param::from_tensor(case.tensor("d")),
             b: Param::from_tensor(case.tensor("b")),
-            down: plain(case.tensor("down")),
-            up: plain(case.tensor("up")),
+            down: case.tensor("down").inner(),
+            up: case.tensor("up").inner(),
             layout: Layout::InputsFirst,
         };
         case.outputs(&values(adapter.apply(case.tensor::<2>("base"))));
@@ -86,7 +85,7 @@ fn vectors_rescale_as_in_peft() {
 #[test]
 fn pissa_takes_the_largest_triplets_out_of_the_weight() {
     for case in cases("pissa") {
-        let weight = plain(case.tensor::<2>("weight"));
+        let weight = case.tensor::<2>("weight").inner();
         let [inputs, outputs] = weight.dims();
         let device = Device::flex().autodiff();
         let mut layer = LinearConfig::new(inputs, outputs).init(&device);
@@ -98,7 +97,7 @@ fn pissa_takes_the_largest_triplets_out_of_the_weight() {
         let groups = Groups::propose(&model).expect("has groups");
         let model = AdaptConfig::new(kind, Seed(1)).apply(model, &groups).expect("fits");
         let adapter = model.0.weight.adapter().expect("there");
-        let mut found = values(plain(model.0.weight.base()));
+        let mut found = values(model.0.weight.base().inner());
         found.extend(values(adapter.delta()));
         case.outputs(&found);
     }

@@ -289,7 +289,6 @@ fn missing<'a>(path: &str, known: impl IntoIterator<Item = &'a str>) -> Transfer
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::near::plain;
     use crate::testing::{Residual, bits, residual, values};
     use crate::{Scaling, Switches};
     use burn::module::{ModuleMapper, Param};
@@ -442,7 +441,7 @@ mod tests {
             }
             let unmerged = unmerged.expect("comes apart");
             close(&output(&unmerged), &before, 1e-5, "unmerged");
-            let weight = |model: &Residual| values(plain(model.stem.conv.weight.base()));
+            let weight = |model: &Residual| values(model.stem.conv.weight.base().inner());
             close(&weight(&unmerged), &weight(&model), 1e-6, "the base");
         }
     }

@@ -4,9 +4,9 @@ use super::matrix::Layout;
 use super::state::Values;
 use crate::TransferError;
 use crate::group::Stack;
-use crate::near::{in_place_of, plain};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use firebrick_backend::checkpointing::in_place_of;
 use std::collections::BTreeMap;
 
 /// What an adapter does to a weight.
@@ -56,7 +56,7 @@ impl ModuleVisitor for Read<'_> {
         if !self.kept.contains(&path.as_str()) {
             return;
         }
-        let value = plain(param.base());
+        let value = param.base().inner();
         let shape = value.dims().to_vec();
         match value.try_to_vec_as() {
             Ok(values) => {
@@ -74,7 +74,7 @@ fn set<const D: usize>(param: Param<Tensor<D>>, values: Vec<f64>) -> Param<Tenso
     let trains = param.is_require_grad();
     param.map(|old| {
         let (shape, dtype) = (old.dims(), old.dtype());
-        let device = plain(old.clone()).device();
+        let device = old.clone().inner().device();
         let new = Tensor::<D>::from_data(TensorData::new(values, shape), (&device, dtype));
         in_place_of(new, &old, trains)
     })
@@ -121,7 +121,7 @@ impl ModuleMapper for Undo {
         match self.changes.remove(&self.stack.path()) {
             None => param,
             Some(change) => param.map(|old| {
-                let own = plain(old.clone());
+                let own = old.clone().inner();
                 let (shape, device, dtype) = (own.dims(), own.device(), own.dtype());
                 let new = match change {
                     Change::Sum(Values { values, .. }) => {

@@ -17,7 +17,7 @@ use burn::config::Config;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use firebrick_backend::Role;
-use firebrick_backend::checkpointing::beside;
+use firebrick_backend::checkpointing::{beside, in_place_of};
 use firebrick_core::check;
 use firebrick_regularize::Penalty;
 use std::collections::{HashMap, HashSet};
@@ -50,7 +50,7 @@ impl Anchor {
                 if self.stack.role(D) == Role::Buffer || self.stack.in_adapter() {
                     return;
                 }
-                let value = plain(param.base());
+                let value = param.base().inner();
                 let shape = value.dims().to_vec();
                 let size: usize = shape.iter().product();
                 self.values.insert(self.stack.path(), (shape, value.reshape([size])));
@@ -100,21 +100,6 @@ impl Anchor {
         values.retain(|path, _| !covered(path));
         Ok(Self { values: Arc::new(values) })
     }
-}
-
-/// A tensor without its graph.
-pub(crate) fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.is_autodiff() { tensor.inner() } else { tensor }
-}
-
-/// `value` in the place of a parameter's `old` one, trainable or not.
-pub(crate) fn in_place_of<const D: usize>(
-    value: Tensor<D>,
-    old: &Tensor<D>,
-    trains: bool,
-) -> Tensor<D> {
-    let value = beside(value, old);
-    if old.is_autodiff() { value.set_require_grad(trains) } else { value }
 }
 
 /// Configuration of [`L2Sp`].
@@ -255,7 +240,7 @@ pub(crate) fn pull_by<M: Module>(model: M, anchor: &Anchor, strength: &dyn Fn(&s
             let Some(source) = source else { return param };
             let strength = (self.strength)(&path);
             param.map(|old| {
-                let weight = plain(old.clone());
+                let weight = old.clone().inner();
                 let weight = match strength {
                     // To the bit, which `w - (w - w0)` is not.
                     1.0 => source,

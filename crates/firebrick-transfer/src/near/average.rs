@@ -11,7 +11,7 @@
 //! # Reference
 //! M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022; "Model soups", ICML 2022.
 
-use super::anchor::{Anchor, plain};
+use super::anchor::Anchor;
 use crate::TransferError;
 use crate::group::{Stack, places};
 use burn::module::{Module, ModuleMapper, Param};
@@ -59,7 +59,7 @@ pub fn wise_ft<M: Module>(source: &Anchor, tuned: M, alpha: f64) -> Result<M, Tr
             let Some(source) = source else { return param };
             let (alpha, trains) = (self.alpha, param.is_require_grad());
             param.map(|tuned| {
-                let own = plain(tuned.clone());
+                let own = tuned.clone().inner();
                 let mixed = match alpha {
                     0.0 => source,
                     1.0 => own,

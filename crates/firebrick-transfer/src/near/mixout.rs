@@ -11,7 +11,6 @@
 //! C. Lee, K. Cho, W. Kang, "Mixout: effective regularization to finetune large-scale pretrained language models",
 //! ICLR 2020.
 
-use super::anchor::plain;
 use crate::TransferError;
 use crate::group::{Groups, Place, listed, places};
 use burn::config::Config;
@@ -95,7 +94,7 @@ impl Reparameterization for Mixout {
         let count = shape.iter().product();
         let keep = self.masks.keep(count, 1.0 - self.prob);
         let keep: Vec<f32> = keep.into_iter().map(|keep| f32::from(u8::from(keep))).collect();
-        let device = plain(base.clone()).device();
+        let device = base.clone().inner().device();
         let keep = Tensor::<D>::from_data(TensorData::new(keep, shape), (&device, base.dtype()));
         let keep = beside(keep, &base);
         let source = beside(self.source.clone(), &base).reshape(shape);
@@ -122,7 +121,7 @@ impl Reparameterizer for Mix {
         if !self.paths.contains(path) {
             return (param, None);
         }
-        let source = plain(param.base());
+        let source = param.base().inner();
         let size = source.shape().num_elements();
         let mixout = Mixout {
             source: source.reshape([size]),

@@ -11,8 +11,8 @@ mod spectrum;
 pub mod stoch_norm;
 pub mod transfer_classes;
 
+pub(crate) use anchor::pull_by;
 pub use anchor::{Anchor, L2Sp, L2SpConfig, pull};
-pub(crate) use anchor::{in_place_of, plain, pull_by};
 pub use average::{Soup, greedy_soup, wise_ft};
 pub use behaviour::{channel_weights, delta};
 pub use distill::{distillation, hinton, lwf};

@@ -10,7 +10,6 @@
 //! # Reference
 //! X. Chen et al., "Catastrophic forgetting meets negative transfer: batch spectral shrinkage", NeurIPS 2019.
 
-use super::anchor::plain;
 use crate::TransferError;
 use burn::tensor::{Tensor, TensorData};
 use faer::Mat;
@@ -37,7 +36,7 @@ pub fn bss(features: Tensor<2>, k: usize) -> Result<Tensor<1>, TransferError> {
     if k == 0 || k > least {
         return Err(ConfigError::new("k", k, format!("from 1 to {least}")).into());
     }
-    let values: Vec<f64> = plain(features.clone()).try_to_vec_as()?;
+    let values: Vec<f64> = features.clone().inner().try_to_vec_as()?;
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(TransferError::NotFinite { what: "a feature".into(), value: *value });
     }
@@ -49,7 +48,7 @@ pub fn bss(features: Tensor<2>, k: usize) -> Result<Tensor<1>, TransferError> {
         let values: Vec<f64> = (0..size)
             .flat_map(|row| (least - k..least).map(move |column| matrix[(row, column)]))
             .collect();
-        let device = plain(features.clone()).device();
+        let device = features.clone().inner().device();
         let data = TensorData::new(values, [size, k]);
         beside(Tensor::<2>::from_data(data, (&device, features.dtype())), &features)
     };

@@ -9,7 +9,6 @@
 //! # Reference
 //! Z. Kou et al., "Stochastic normalization", NeurIPS 2020.
 
-use super::anchor::plain;
 use crate::TransferError;
 use burn::config::Config;
 use burn::module::Module;
@@ -84,7 +83,7 @@ impl StochNorm {
         let moving = moving * wide(self.norm.gamma.val()) + wide(self.norm.beta.val());
         let chosen = self.masks.keep(channels, self.prob);
         let chosen: Vec<f32> = chosen.into_iter().map(|one| f32::from(u8::from(one))).collect();
-        let device = plain(input.clone()).device();
+        let device = input.clone().inner().device();
         let data = TensorData::new(chosen, [channels]);
         let chosen = still(Tensor::<1>::from_data(data, (&device, input.dtype())));
         let batch = self.norm.forward(input.clone());

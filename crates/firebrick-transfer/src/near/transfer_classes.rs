@@ -8,7 +8,6 @@
 //! # Reference
 //! K. You et al., "Co-Tuning for transfer learning", NeurIPS 2020 (its direct way to the relationship).
 
-use super::anchor::plain;
 use super::distill::{cross_entropy, in_range};
 use crate::TransferError;
 use burn::tensor::activation::{log_softmax, softmax};
@@ -53,7 +52,7 @@ impl Relationship {
             return Err(TransferError::Shape { what, found: vec![found], expected });
         }
         in_range(&targets, classes)?;
-        let probabilities: Vec<f64> = softmax(plain(source_logits), 1).try_to_vec_as()?;
+        let probabilities: Vec<f64> = softmax(source_logits.inner(), 1).try_to_vec_as()?;
         if let Some(value) = probabilities.iter().find(|value| !value.is_finite()) {
             let what = "a probability of the source head".into();
             return Err(TransferError::NotFinite { what, value: *value });
@@ -106,10 +105,10 @@ pub fn co_tuning(
         return Err(TransferError::Shape { what, found, expected });
     }
     let hard = cross_entropy(target_logits, targets.clone())?;
-    let device = plain(source_logits.clone()).device();
+    let device = source_logits.clone().inner().device();
     let table = TensorData::new(relationship.rows.concat(), [classes, source]);
     let table = Tensor::<2>::from_data(table, (&device, source_logits.dtype()));
-    let targets = if targets.device().is_autodiff() { targets.inner() } else { targets };
+    let targets = targets.inner();
     let wanted = beside(table.select(0, targets), &source_logits);
     let soft = (log_softmax(source_logits, 1) * wanted).sum().mul_scalar(-lambda / rows as f64);
     Ok(hard + soft)

@@ -3,7 +3,6 @@
 use super::{Phase, Tune, Tuned};
 use crate::TransferError;
 use crate::group::{Mode, listed, places};
-use crate::near::plain;
 use burn::nn::Linear;
 use burn::nn::activation::Activation;
 use burn::tensor::Tensor;
@@ -209,7 +208,7 @@ fn gathered<M: Stacked<Batch = S::Batch>, S: Source>(
     let model = model.valid();
     let mut parts = Vec::new();
     for batch in source.read_whole() {
-        let part = plain(model.inputs(batch.map_err(TrainError::Data)?));
+        let part = model.inputs(batch.map_err(TrainError::Data)?).inner();
         if part.dims()[0] > 0 {
             parts.push(part);
         }

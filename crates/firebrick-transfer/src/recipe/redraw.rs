@@ -2,12 +2,11 @@
 
 use crate::TransferError;
 use crate::group::Stack;
-use crate::near::in_place_of;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use firebrick_backend::Role;
-use firebrick_backend::checkpointing::training_copy;
+use firebrick_backend::checkpointing::{in_place_of, training_copy};
 use firebrick_core::Seed;
 use firebrick_stabilize::{Distribution, Fan, Initialize, Scheme};
 
@@ -65,9 +64,7 @@ struct Collect(GradientsParams);
 
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.base();
-        let value = if value.is_autodiff() { value.inner() } else { value };
-        self.0.register::<D>(param.id, value);
+        self.0.register::<D>(param.id, param.base().inner());
     }
 }
 
@@ -96,7 +93,7 @@ impl ModuleMapper for Take<'_> {
         let fresh = self.values.remove::<D>(param.id);
         let trains = param.is_require_grad();
         param.map(|old| {
-            let plain = if old.is_autodiff() { old.clone().inner() } else { old.clone() };
+            let plain = old.clone().inner();
             let new = match (role, name.as_str()) {
                 (Role::Norm, "gamma") | (Role::Buffer, "running_var") => plain.ones_like(),
                 (Role::Norm, "beta") | (Role::Buffer, "running_mean") => plain.zeros_like(),
