@@ -24,6 +24,8 @@ FUSED = {"sgd", "adagrad", "adam", "adamw"}
 
 
 def shapes(size, quick):
+    if size == "mlp":
+        return [(784, 128), (1, 128), (128, 64), (1, 64), (64, 10), (1, 10)]
     if size == "transformer":
         block = [(256, 256)] * 4 + [(256, 1024), (1024, 256)] + [(1, 256)] * 9 + [(1, 1024)]
         return [(4000, 256), (256, 256)] + block * 4

@@ -5,6 +5,7 @@
 //! begins with a pause and an untimed run: the workers of the peer before it go on spinning for a while (OpenMP's for some
 //! 10 ms) and would take a core from whoever comes next.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -89,7 +90,8 @@ impl<'a> Case<'a> {
         self
     }
 
-    /// More rounds than usual within the same time: for contenders that lie a few percent apart.
+    /// More rounds than usual within the same time, and their own ratios beside that of the medians: for contenders that
+    /// lie a few percent apart.
     pub(crate) fn rounds(mut self, most: usize) -> Self {
         self.rounds = most;
         self
@@ -205,10 +207,12 @@ impl Harness {
         if let Some(python) = &mut self.python {
             python.forget()?;
         }
+        let rounds = if case.rounds > 0 { by_round(&contenders) } else { BTreeMap::new() };
         let measured = contenders.into_iter().filter_map(|contender| {
             Some((contender.name, Quartiles::of(&contender.seconds)?.scaled(case.scale)))
         });
-        if let Some(row) = Row::new(case.name, case.unit, measured, case.bytes, case.scale) {
+        if let Some(mut row) = Row::new(case.name, case.unit, measured, case.bytes, case.scale) {
+            row.rounds = rounds;
             println!("{}", row.line());
             self.report.rows.push(row);
         }
@@ -250,6 +254,17 @@ impl Harness {
         }
         Ok(())
     }
+}
+
+/// Each peer's time over ours within a round, where both met the same state of the machine.
+fn by_round(contenders: &[Contender<'_>]) -> BTreeMap<String, Quartiles> {
+    let Some((ours, peers)) = contenders.split_first() else { return BTreeMap::new() };
+    let ratios = |peer: &Contender<'_>| {
+        let pairs = peer.seconds.iter().zip(&ours.seconds);
+        let ratios: Vec<f64> = pairs.map(|(peer, ours)| peer / ours).collect();
+        Some((peer.name.clone(), Quartiles::of(&ratios)?))
+    };
+    peers.iter().filter_map(ratios).collect()
 }
 
 struct Contender<'a> {
@@ -304,12 +319,30 @@ mod tests {
         bench.row(case).expect("nothing fails");
         let report = bench.finish();
         let row = &report.rows[0];
+        assert!(row.rounds.is_empty());
         assert_eq!(row.ours, Quartiles { median: 4.0, q1: 4.0, q3: 4.0 });
         assert_eq!(row.peers.keys().collect::<Vec<_>>(), ["slow"]);
         assert_eq!(row.speedup["slow"], 3.0);
         assert_eq!(row.bytes_per_second, Some(1e12));
         // Two warm-up runs each, then five rounds in rotating order.
         assert_eq!(*order.borrow(), "ooss".to_owned() + "os" + "so" + "os" + "so" + "os");
+    }
+
+    #[test]
+    fn near_contenders_are_compared_round_by_round() {
+        // The machine slows down all the while, which the ratio of a round does not see.
+        let machine = RefCell::new(10.0_f64);
+        let work = |share: f64| {
+            *machine.borrow_mut() *= 1.1;
+            Duration::from_secs_f64(1e-3 * share * *machine.borrow())
+        };
+        let mut bench = harness(None);
+        let case = Case::new("near", "s").rounds(9).ours(|| work(1.0)).peer("hand", || work(0.9));
+        bench.row(case).expect("nothing fails");
+        let rounds = bench.finish().rows[0].rounds["hand"];
+        // Five rounds that begin with ours, then the peer, in turn.
+        assert!((rounds.q3 - 0.9 * 1.1).abs() < 1e-6, "{rounds:?}");
+        assert!((rounds.q1 - 0.9 / 1.1).abs() < 1e-6, "{rounds:?}");
     }
 
     #[test]

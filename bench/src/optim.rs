@@ -126,11 +126,14 @@ pub(crate) fn run(bench: &mut Harness) -> Result<(), BenchError> {
         mix.extend([[1, 256]; 9]);
         mix.push([1, 1024]);
     }
-    let beds: [(String, Vec<[usize; 2]>); 4] = [
+    // A small one: the digits of 28 x 28 pixels, biases as rows.
+    let mlp = vec![[784, 128], [1, 128], [128, 64], [1, 64], [64, 10], [1, 10]];
+    let beds: [(String, Vec<[usize; 2]>); 5] = [
         (format!("{large} x 1024^2"), vec![[1024, 1024]; large]),
         (format!("{count} x 64^2"), vec![[64, 64]; count]),
         (format!("one of {single}"), vec![[single / 1024, 1024]]),
         ("transformer".into(), mix),
+        ("mlp".into(), mlp),
     ];
     for (size, shapes) in &beds {
         for card in CARDS {

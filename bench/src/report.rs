@@ -24,6 +24,9 @@ pub(crate) struct Row {
     pub(crate) peers: BTreeMap<String, Quartiles>,
     /// Peer's median over ours.
     pub(crate) speedup: BTreeMap<String, f64>,
+    /// Peer's time over ours in each round, where the case asks for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) rounds: BTreeMap<String, Quartiles>,
     /// Bytes that ours moved a second, where the case knows its bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes_per_second: Option<f64>,
@@ -48,7 +51,8 @@ impl Row {
             .collect();
         let bytes_per_second =
             bytes.map(|bytes| bytes * scale / ours.median).filter(|rate| rate.is_finite());
-        Some(Self { case, unit, ours, peers, speedup, bytes_per_second })
+        let rounds = BTreeMap::new();
+        Some(Self { case, unit, ours, peers, speedup, rounds, bytes_per_second })
     }
 
     /// The row for a terminal.
@@ -66,6 +70,9 @@ impl Row {
             let _ = write!(line, "  | {name} {}", figure(peer.median));
             if let Some(ratio) = self.speedup.get(name) {
                 let _ = write!(line, " ({ratio:.2}x)");
+            }
+            if let Some(Quartiles { median, q1, q3 }) = self.rounds.get(name) {
+                let _ = write!(line, ", by rounds {median:.3}x [{q1:.3}, {q3:.3}]");
             }
         }
         if let Some(rate) = self.bytes_per_second {
@@ -171,11 +178,11 @@ mod tests {
         let mut report = Report::new("optim", true, machine, None);
         assert!(report.foot().contains("no case matches"));
         report.rows.push(row());
+        report.rows[0].rounds.insert("burn".into(), q(4.5));
         report.notes.push("a note".into());
         let table = report.head() + &report.rows[0].line() + &report.foot();
-        for part in
-            ["2 cores", "copy 20.0 GB/s", "adam", "burn 9.000 (4.50x)", "a note", "quick mode"]
-        {
+        let ratio = "burn 9.000 (4.50x), by rounds 4.500x [4.000, 5.000]";
+        for part in ["2 cores", "copy 20.0 GB/s", "adam", ratio, "a note", "quick mode"] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
         assert!(!table.contains("no case"));

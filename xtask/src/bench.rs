@@ -12,6 +12,7 @@ pub(crate) const HELP: &str = "\
 usage: cargo xtask bench AREA [--json FILE] [--quick] [--filter TEXT] [--python PATH | --setup-python]
 
 Times an area of firebrick against its peers in one run, in rounds that alternate; `cargo xtask bench list` lists the areas.
+The workspace's crates are built for it as for a release, its dependencies are so in every build; but not for --quick.
 
   --json FILE      also writes {\"area\",\"rows\":[{\"case\",\"unit\",\"ours\":{\"median\",\"q1\",\"q3\"},\"peers\":{NAME:{..}},
                    \"speedup\":{NAME: peer median / our median}}]}
@@ -53,14 +54,18 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         }
     };
     let python = if setup { Some(environment()?) } else { given };
+    let quick = arguments.flag("--quick");
     let mut command = cargo::cargo_run("bench", None);
+    if !quick {
+        cargo::as_released(&mut command);
+    }
     command.arg(area);
     for name in ["--json", "--filter"] {
         if let Some(value) = arguments.option(name)? {
             command.args([name, value]);
         }
     }
-    if arguments.flag("--quick") {
+    if quick {
         command.arg("--quick");
     }
     if let Some(python) = python {
@@ -68,7 +73,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     }
     cargo::hand_over(&mut command)?;
     // Its figures need a program whose allocator counts.
-    if area == "split" && !arguments.flag("--quick") && arguments.option("--filter")?.is_none() {
+    if area == "split" && !quick && arguments.option("--filter")?.is_none() {
         cargo::hand_over(&mut cargo::cargo_run("split-memory", None))?;
     }
     Ok(())

@@ -30,6 +30,19 @@ pub(crate) fn cargo_run(binary: &str, feature: Option<&str>) -> Command {
     command
 }
 
+/// Has cargo build the workspace's crates as a release does. The dependencies have these settings anyway, so they are not
+/// built again, which another profile would do.
+pub(crate) fn as_released(command: &mut Command) {
+    for (setting, value) in [
+        ("OPT_LEVEL", "3"),
+        ("DEBUG_ASSERTIONS", "false"),
+        ("OVERFLOW_CHECKS", "false"),
+        ("INCREMENTAL", "false"),
+    ] {
+        command.env(format!("CARGO_PROFILE_DEV_{setting}"), value);
+    }
+}
+
 /// Prints and runs a command; fails where it does.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     println!("$ {}", shown(command));
