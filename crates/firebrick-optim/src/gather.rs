@@ -84,6 +84,8 @@ pub(crate) struct Gather<'a, 'scope> {
     pub(crate) grads: &'a mut GradientsParams,
     pub(crate) flow: &'scope Flow<'scope, Work>,
     pub(crate) scope: &'a Scope<'scope>,
+    /// Whether other threads take part.
+    pub(crate) several: bool,
     /// What is not enough for a batch yet, and its number of elements.
     pub(crate) open: Vec<Work>,
     pub(crate) elements: usize,
@@ -111,14 +113,14 @@ impl Gather<'_, '_> {
         Some(at)
     }
 
-    /// Adds to the open batch. Handing it to another thread takes longer than stepping what is smaller than a chunk.
+    /// Adds to the open batch, which goes to other threads where there is enough for several.
     fn add(&mut self, work: Work, elements: usize) {
         let at = (self.batches, self.open.len());
         self.optimizer.entries[work.entry].work = Some(at);
         self.order.push(at);
         self.open.push(work);
         self.elements += elements;
-        if self.elements > kernel::CHUNK {
+        if self.several && self.elements > kernel::CHUNK {
             let room = Vec::with_capacity(self.open.len());
             self.flow.push(self.scope, std::mem::replace(&mut self.open, room));
             self.batches += 1;

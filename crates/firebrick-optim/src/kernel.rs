@@ -3,9 +3,11 @@
 use crate::recurrence::{Around, Clock, DynRule};
 use firebrick_backend::host::HostTensor;
 
-/// Elements below which a pass is not split further. 32 Ki elements of Adam are 900 KB of traffic, about 50
-/// microseconds: far more than handing a chunk to another core costs.
+/// Elements that are stepped without a pause: 900 KB of traffic for Adam.
 pub(crate) const CHUNK: usize = 1 << 15;
+/// Elements of a module, or of one parameter, that several cores share. Whoever hands work to rayon waits until one of its
+/// threads has woken, 25 to 75 us on two cores; one core alone takes some 100 us for so many elements of Adam in its cache.
+pub(crate) const SHARED: usize = 1 << 18;
 
 /// Elements that are summed in f32, in [`LANES`] sums side by side, before f64 takes over.
 const BLOCK: usize = 1 << 10;
@@ -82,7 +84,7 @@ pub(crate) fn each<E: Element<N>, const N: usize>(element: E, pass: Pass<'_>) {
         std::array::from_fn(|_| slots.next().map_or(&mut [][..], HostTensor::as_mut_slice));
     let n = pass.grad.len();
     if state.iter().all(|slot| slot.len() == n) {
-        split(element, Part { target: pass.target, grad: pass.grad, state });
+        split(element, Part { target: pass.target, grad: pass.grad, state }, SHARED);
     }
 }
 
@@ -99,7 +101,7 @@ pub(crate) fn sums<E: Summand<N, S>, const N: usize, const S: usize>(
     if param.len() != n || state.iter().any(|slot| slot.len() != n) {
         return [0.0; S];
     }
-    sum(summand, View { param, grad, state })
+    sum(summand, View { param, grad, state }, n > SHARED)
 }
 
 struct Part<'a, const N: usize> {
@@ -143,14 +145,14 @@ fn middle(n: usize) -> usize {
     (n / 2).next_multiple_of(BLOCK)
 }
 
-/// Halves the work until it is small; idle cores steal halves.
-fn split<E: Element<N>, const N: usize>(element: E, part: Part<'_, N>) {
+/// Halves the work down to so many elements; idle cores steal halves.
+fn split<E: Element<N>, const N: usize>(element: E, part: Part<'_, N>, least: usize) {
     let n = part.grad.len();
-    if n <= CHUNK {
+    if n <= least {
         return pulp::Arch::new().dispatch(Leaf { element, part });
     }
     let (left, right) = part.split_at(middle(n));
-    rayon::join(|| split(element, left), || split(element, right));
+    rayon::join(|| split(element, left, CHUNK), || split(element, right, CHUNK));
 }
 
 struct Leaf<'a, E, const N: usize> {
@@ -215,13 +217,15 @@ impl<const N: usize> View<'_, N> {
 fn sum<E: Summand<N, S>, const N: usize, const S: usize>(
     summand: E,
     view: View<'_, N>,
+    several: bool,
 ) -> [f64; S] {
     let n = view.grad.len();
     if n <= CHUNK {
         return pulp::Arch::new().dispatch(Sum::<E, N, S> { summand, view });
     }
-    let (left, right) = (view.range(0, middle(n)), view.range(middle(n), n));
-    let (left, right) = rayon::join(|| sum(summand, left), || sum(summand, right));
+    let half = |from, to| move || sum(summand, view.range(from, to), several);
+    let (left, right) = (half(0, middle(n)), half(middle(n), n));
+    let (left, right) = if several { rayon::join(left, right) } else { (left(), right()) };
     std::array::from_fn(|k| left[k] + right[k])
 }
 

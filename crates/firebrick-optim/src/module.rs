@@ -6,6 +6,7 @@ use crate::error::OptimError;
 use crate::flow::Flow;
 use crate::gather::{At, Evaluate, Gather, Return, Work};
 use crate::groups::{GroupRow, GroupTable};
+use crate::kernel::SHARED;
 use crate::recurrence::DynRule;
 use crate::tie::tie;
 use crate::trains::trained;
@@ -212,6 +213,8 @@ impl FusedOptimizer {
         let run = |work: &mut Work| work.run(&*rules[work.group]);
         loop {
             let known = self.entries.len();
+            let elements = |entry: &Entry| entry.shape.iter().product::<usize>();
+            let several = self.entries.iter().map(elements).sum::<usize>() > SHARED;
             let flow = Flow::new(&run);
             let (stepped, done, unknown) = rayon::in_place_scope(|scope| {
                 let mut gather = Gather {
@@ -221,6 +224,7 @@ impl FusedOptimizer {
                     grads: &mut grads,
                     flow: &flow,
                     scope,
+                    several,
                     open: Vec::new(),
                     elements: 0,
                     batches: 0,

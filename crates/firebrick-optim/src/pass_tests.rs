@@ -15,7 +15,7 @@ pub(crate) fn with_pass() -> impl Iterator<Item = (&'static str, Elementwise)> {
     })
 }
 
-/// Three steps on a weight of several chunks and an odd number of columns.
+/// Three steps on a weight that several cores share, with an odd number of columns.
 fn path(rule: &Elementwise, layer: &Linear, grads: &[Tensor<2>]) -> Vec<f32> {
     let (mut optimizer, mut layer) = (rule.fused(), layer.clone());
     for grad in grads {
@@ -29,8 +29,8 @@ fn path(rule: &Elementwise, layer: &Linear, grads: &[Tensor<2>]) -> Vec<f32> {
 fn inputs() -> (Linear, Vec<Tensor<2>>) {
     let device = Device::flex();
     device.seed(3);
-    let layer = LinearConfig::new(523, 217).with_bias(false).init(&device.clone().autodiff());
-    let draw = |_| Tensor::random([523, 217], Distribution::Normal(0.0, 1.0), &device);
+    let layer = LinearConfig::new(523, 613).with_bias(false).init(&device.clone().autodiff());
+    let draw = |_| Tensor::random([523, 613], Distribution::Normal(0.0, 1.0), &device);
     (layer, (0..3).map(draw).collect())
 }
 

@@ -7,6 +7,7 @@
 use crate::NormType;
 use crate::lanes::{abs, sums, total};
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
 /// Work that is compiled once more for each instruction set, and run with the best one that the machine has. The
 /// whole of it must be inlined by force: what is called is compiled for the oldest machine.
@@ -23,18 +24,31 @@ macro_rules! vectorized {
     };
 }
 
-/// Elements below which splitting costs more than it gains.
+/// Elements that are summed by one core without a pause.
 const LEAF: usize = 1 << 15;
+/// Elements that several cores share. Whoever hands work to rayon sleeps until one of its threads has woken, 25 to 75 us on
+/// two cores; meanwhile one core has read half a million elements in its cache.
+const SHARED: usize = 1 << 20;
+
+/// Both results, from two threads if there are `several`.
+fn both<A: Send, B: Send>(
+    several: bool,
+    left: impl FnOnce() -> A + Send,
+    right: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if several { rayon::join(left, right) } else { (left(), right()) }
+}
 
 /// Sum of magnitudes, sum of squares, or largest magnitude; NaN if an element is NaN.
-pub(crate) fn reduce(norm_type: NormType, values: &[f32]) -> f64 {
+fn reduce(norm_type: NormType, values: &[f32], several: bool) -> f64 {
     if values.len() <= LEAF {
         return Arch::new().dispatch(Reduce { norm_type, values });
     }
     // Halves of whole leaves: the tree of sums is fixed by the length alone.
     let middle = (values.len() / 2).next_multiple_of(LEAF).min(values.len() - 1);
     let (left, right) = values.split_at(middle);
-    let (left, right) = rayon::join(|| reduce(norm_type, left), || reduce(norm_type, right));
+    let half = |values| move || reduce(norm_type, values, several);
+    let (left, right) = both(several, half(left), half(right));
     match norm_type {
         NormType::Infinity => largest_of(left, right),
         NormType::One | NormType::Two => left + right,
@@ -68,10 +82,15 @@ impl WithSimd for Reduce<'_> {
 
 /// [`reduce`] of each slice, in one parallel region.
 pub(crate) fn reduce_all(norm_type: NormType, slices: &[&[f32]], results: &mut [f64]) {
-    let elements: usize = slices.iter().map(|slice| slice.len()).sum();
-    if slices.len() <= 1 || elements <= LEAF {
+    let several = slices.iter().map(|slice| slice.len()).sum::<usize>() > SHARED;
+    reduce_each(norm_type, slices, results, several);
+}
+
+fn reduce_each(norm_type: NormType, slices: &[&[f32]], results: &mut [f64], several: bool) {
+    let few = || slices.iter().map(|slice| slice.len()).sum::<usize>() <= LEAF;
+    if !several || slices.len() <= 1 || few() {
         for (slice, result) in slices.iter().zip(results) {
-            *result = reduce(norm_type, slice);
+            *result = reduce(norm_type, slice, several);
         }
         return;
     }
@@ -79,34 +98,21 @@ pub(crate) fn reduce_all(norm_type: NormType, slices: &[&[f32]], results: &mut [
     let (left, right) = slices.split_at(middle);
     let (left_results, right_results) = results.split_at_mut(middle);
     rayon::join(
-        || reduce_all(norm_type, left, left_results),
-        || reduce_all(norm_type, right, right_results),
+        || reduce_each(norm_type, left, left_results, several),
+        || reduce_each(norm_type, right, right_results, several),
     );
 }
 
 /// Multiplies every element by `factor`; by one that f32 cannot hold in full, in f64, so that it loses nothing.
 pub(crate) fn scale_all(slices: &mut [&mut [f32]], factor: f64) {
-    let elements: usize = slices.iter().map(|slice| slice.len()).sum();
-    if slices.len() <= 1 || elements <= LEAF {
-        for slice in slices {
-            scale(slice, factor);
-        }
-        return;
+    let scale = |values: &mut [f32]| Arch::new().dispatch(Scale { values, factor });
+    if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SHARED {
+        slices.iter_mut().for_each(|slice| scale(slice));
+    } else {
+        slices.par_iter_mut().for_each(|slice| slice.par_chunks_mut(LEAF).for_each(scale));
     }
-    let (left, right) = slices.split_at_mut(slices.len() / 2);
-    rayon::join(|| scale_all(left, factor), || scale_all(right, factor));
 }
 
-fn scale(values: &mut [f32], factor: f64) {
-    if values.len() > LEAF {
-        let (left, right) = values.split_at_mut(values.len() / 2);
-        rayon::join(|| scale(left, factor), || scale(right, factor));
-        return;
-    }
-    Arch::new().dispatch(Scale { values, factor });
-}
-
-/// [`scale`] of a leaf.
 struct Scale<'a> {
     values: &'a mut [f32],
     factor: f64,
@@ -133,23 +139,23 @@ vectorized!(Scale<'_>, ());
 /// Copies `from` into `to`, as far as the shorter of them goes.
 pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
     let length = from.len().min(to.len());
-    if length > LEAF {
-        let (from_left, from_right) = from.split_at(length / 2);
-        let (to_left, to_right) = to.split_at_mut(length / 2);
-        rayon::join(|| copy(from_left, to_left), || copy(from_right, to_right));
-        return;
+    let (from, to) = (&from[..length], &mut to[..length]);
+    if length <= SHARED {
+        to.copy_from_slice(from);
+    } else {
+        let leaves = to.par_chunks_mut(LEAF).zip(from.par_chunks(LEAF));
+        leaves.for_each(|(to, from)| to.copy_from_slice(from));
     }
-    to[..length].copy_from_slice(&from[..length]);
 }
 
 /// How many elements are 0.
 pub(crate) fn zeros(values: &[f32]) -> usize {
-    if values.len() > LEAF {
-        let (left, right) = values.split_at(values.len() / 2);
-        let (left, right) = rayon::join(|| zeros(left), || zeros(right));
-        return left + right;
+    let leaf = |values| Arch::new().dispatch(Zeros(values));
+    if values.len() <= SHARED {
+        values.chunks(LEAF).map(leaf).sum()
+    } else {
+        values.par_chunks(LEAF).map(leaf).sum()
     }
-    Arch::new().dispatch(Zeros(values))
 }
 
 /// [`zeros`] of a leaf.
@@ -172,15 +178,21 @@ vectorized!(Zeros<'_>, usize);
 /// The sums of `|new - old|` and of `|old|`.
 pub(crate) fn change(old: &[f32], new: &[f32]) -> (f64, f64) {
     let length = old.len().min(new.len());
-    if length > LEAF {
-        let middle = (length / 2).next_multiple_of(LEAF).min(length - 1);
-        let ((old_left, old_right), (new_left, new_right)) =
-            (old.split_at(middle), new.split_at(middle));
-        let (left, right) =
-            rayon::join(|| change(old_left, new_left), || change(old_right, new_right));
-        return (left.0 + right.0, left.1 + right.1);
+    change_of(&old[..length], &new[..length], length > SHARED)
+}
+
+/// [`change`] of slices of one length.
+fn change_of(old: &[f32], new: &[f32], several: bool) -> (f64, f64) {
+    let length = old.len();
+    if length <= LEAF {
+        return Arch::new().dispatch(Change { old, new });
     }
-    Arch::new().dispatch(Change { old: &old[..length], new: &new[..length] })
+    let middle = (length / 2).next_multiple_of(LEAF).min(length - 1);
+    let ((old_left, old_right), (new_left, new_right)) =
+        (old.split_at(middle), new.split_at(middle));
+    let half = |old, new| move || change_of(old, new, several);
+    let (left, right) = both(several, half(old_left, new_left), half(old_right, new_right));
+    (left.0 + right.0, left.1 + right.1)
 }
 
 /// [`change`] of a leaf.
@@ -259,23 +271,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn norm(norm_type: NormType, values: &[f32]) -> f64 {
+        let mut results = [0.0];
+        reduce_all(norm_type, &[values], &mut results);
+        results[0]
+    }
+
     #[test]
     fn long_slices_match_their_closed_form() {
         let values: Vec<f32> = (0..300_001).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
-        assert_eq!(reduce(NormType::One, &values), 150_001.0 * 3.0 + 150_000.0 * 4.0);
-        assert_eq!(reduce(NormType::Two, &values), 150_001.0 * 9.0 + 150_000.0 * 16.0);
-        assert_eq!(reduce(NormType::Infinity, &values), 4.0);
+        assert_eq!(norm(NormType::One, &values), 150_001.0 * 3.0 + 150_000.0 * 4.0);
+        assert_eq!(norm(NormType::Two, &values), 150_001.0 * 9.0 + 150_000.0 * 16.0);
+        assert_eq!(norm(NormType::Infinity, &values), 4.0);
     }
 
     #[test]
     fn a_huge_and_a_tiny_block_side_by_side_are_both_exact() {
         let mut values = vec![1e-30f32; BLOCK];
-        let tiny = reduce(NormType::Two, &values);
+        let tiny = norm(NormType::Two, &values);
         assert!((tiny / (1024.0 * 1e-60) - 1.0).abs() < 1e-6);
         values.extend(vec![1e30f32; BLOCK]);
-        let huge = reduce(NormType::Two, &values);
+        let huge = norm(NormType::Two, &values);
         assert!((huge / (1024.0 * 1e60) - 1.0).abs() < 1e-6);
-        assert_eq!(reduce(NormType::One, &vec![f32::MAX; BLOCK]), 1024.0 * f64::from(f32::MAX));
+        assert_eq!(norm(NormType::One, &vec![f32::MAX; BLOCK]), 1024.0 * f64::from(f32::MAX));
     }
 
     #[test]
@@ -284,18 +302,18 @@ mod tests {
             let mut values = vec![1.0f32; 3 * LEAF + 8];
             values[place] = f32::NAN;
             for norm_type in [NormType::One, NormType::Two, NormType::Infinity] {
-                assert!(reduce(norm_type, &values).is_nan());
+                assert!(norm(norm_type, &values).is_nan());
             }
             values[place] = f32::NEG_INFINITY;
             for norm_type in [NormType::One, NormType::Two, NormType::Infinity] {
-                assert_eq!(reduce(norm_type, &values), f64::INFINITY);
+                assert_eq!(norm(norm_type, &values), f64::INFINITY);
             }
         }
     }
 
     #[test]
     fn zeros_and_changes_match_a_plain_loop() {
-        for length in [0, 1, 31, 33, 1025, 2 * LEAF + 5] {
+        for length in [0, 1, 31, 33, 1025, 2 * LEAF + 5, SHARED + 5] {
             let old: Vec<f32> = (0..length).map(|i| (i % 7) as f32 - 3.0).collect();
             let new: Vec<f32> = old.iter().map(|value| value + 0.5).collect();
             assert_eq!(zeros(&old), old.iter().filter(|value| **value == 0.0).count());
@@ -311,12 +329,17 @@ mod tests {
 
     #[test]
     fn one_thread_and_three_give_the_same_bits() {
-        let values: Vec<f32> = (0..200_000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let old: Vec<f32> = (0..SHARED + 77_777).map(|i| (i as f32 * 0.37).sin()).collect();
+        let new: Vec<f32> = old.iter().map(|value| value * 1.01).collect();
+        let all = || (norm(NormType::Two, &old).to_bits(), change(&old, &new));
         let in_pool = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
-            pool.install(|| reduce(NormType::Two, &values).to_bits())
+            pool.install(all)
         };
         assert_eq!(in_pool(1), in_pool(3));
+        // What one core does alone is cut at the same places.
+        let alone = reduce(NormType::Two, &old, false).to_bits();
+        assert_eq!(all(), (alone, change_of(&old, &new, false)));
     }
 
     /// Vectors of one magnitude each, from far below to far above where squares fit into f32.
@@ -331,7 +354,7 @@ mod tests {
         #[test]
         fn matches_a_plain_loop(values in values(), factor in 0.0f64..2.0) {
             let squares: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
-            let norm = reduce(NormType::Two, &values);
+            let norm = norm(NormType::Two, &values);
             prop_assert!((norm - squares).abs() <= 2e-6 * squares);
             let mut scaled = values.clone();
             scale_all(&mut [scaled.as_mut_slice()], factor);

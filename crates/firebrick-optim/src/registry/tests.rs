@@ -586,13 +586,13 @@ fn maximizing_climbs() {
 
 #[test]
 fn a_large_tensor_in_many_chunks_steps_as_small_ones() {
-    // The chunks of the pass must not be seen: 100,003 elements against single ones.
+    // The chunks of the pass must not be seen: more elements than one core steps alone, against single ones.
     let device = Device::flex();
     each(|card, optimizer| {
         if !optimizer.is_elementwise() {
             return;
         }
-        let n = 100_003;
+        let n = 300_007;
         let p = Tensor::<1>::random([n], Distribution::Normal(0.0, 1.0), &device);
         let g = Tensor::<1>::random([n], Distribution::Normal(0.0, 1.0), &device);
         let (mut whole, mut state) = (p.clone(), None);
@@ -601,7 +601,7 @@ fn a_large_tensor_in_many_chunks_steps_as_small_ones() {
             let (new, next) = optimizer.step(1e-2, whole, g.clone(), state.take());
             (whole, state) = (new, next);
         }
-        for at in [0usize, 1, 32_767, 32_768, 65_535, 65_536, 99_999, n - 1] {
+        for at in [0usize, 1, 32_767, 32_768, 65_536, 150_527, 150_528, n - 1] {
             let (mut one, mut state) = (p.clone().narrow(0, at, 1), None);
             for _ in 0..2 {
                 let (new, next) =
