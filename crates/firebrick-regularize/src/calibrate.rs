@@ -16,6 +16,7 @@
 use crate::RegularizeError;
 use crate::target::read_labels;
 use burn::tensor::{Int, Tensor, TensorData, activation::softmax};
+use firebrick_backend::widened;
 use firebrick_core::check;
 use serde::{Deserialize, Serialize};
 
@@ -78,13 +79,14 @@ impl Temperature {
         Ok(Self { value: 1.0 / (low * high).sqrt(), at_bound: false })
     }
 
-    /// Calibrated probabilities of logits `[n, k]`; none of none.
+    /// Calibrated probabilities of logits `[n, k]`, in their type; none of none. Half precision is divided in single.
     #[must_use]
     pub fn probabilities(&self, logits: Tensor<2>) -> Tensor<2> {
         if logits.dims().contains(&0) {
             return logits;
         }
-        softmax(logits.div_scalar(self.value), 1)
+        let dtype = logits.dtype();
+        softmax(widened(logits).div_scalar(self.value), 1).cast(dtype)
     }
 }
 
@@ -263,6 +265,26 @@ mod tests {
                     expected[tenths - 1] = 1;
                     assert_eq!(counts, expected, "{p} {dtype:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn logits_in_half_precision_do_not_overflow() {
+        let sharp = Temperature { value: 0.01, at_bound: true };
+        for device in devices() {
+            for dtype in [DType::F16, DType::BF16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                // A thousand over a hundredth is beyond the largest f16, 65504; the last row becomes log 3 and 0.
+                let rows = [[1000.0, 1000.0], [1000.0, 0.0], [0.01 * 3f32.ln(), 0.0]];
+                let logits = Tensor::<2>::from_floats(rows, &device).cast(dtype);
+                let found = sharp.probabilities(logits);
+                assert_eq!(found.dtype(), dtype);
+                let found: Vec<f64> = found.try_to_vec_as().expect("reads");
+                assert_eq!(found[..4], [0.5, 0.5, 1.0, 0.0]);
+                assert!((found[4] - 0.75).abs() < 4e-3 && (found[5] - 0.25).abs() < 4e-3);
             }
         }
     }

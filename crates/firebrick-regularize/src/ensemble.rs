@@ -11,11 +11,13 @@
 //! L. Breiman, "Bagging predictors", Machine Learning 1996; B. Lakshminarayanan, A. Pritzel, C. Blundell, NIPS 2017;
 //! M. Wortsman et al., "Model soups", ICML 2022.
 
+use crate::places::Key;
 use crate::{MaskSource, RegularizeError};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData, activation::softmax};
 use firebrick_backend::{PathStack, Role, widened};
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 
 /// Shape and values of every parameter by its path.
 type Weights = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
@@ -70,7 +72,10 @@ pub fn ensemble_probabilities(
 /// The model whose weights are the means of the models', all of one architecture and one start.
 ///
 /// Means are taken in f64. The running statistics stay those of the first model: run batches through the result
-/// to renew them.
+/// to renew them. Tied weights stay tied.
+///
+/// Merge LoRA adapters into their weights first: every parameter is averaged by itself, and of the factors (1, 1) and
+/// (-1, -1), whose products are both 1, the means are 0. The adapters' scale would be that of the first model.
 ///
 /// # Errors
 /// When there is no model, or one has another set of parameters or other shapes than the first.
@@ -103,6 +108,8 @@ pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
     struct Place {
         path: PathStack,
         means: Weights,
+        /// The values placed so far.
+        first: HashMap<Key, Box<dyn Any>>,
     }
     impl ModuleMapper for Place {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -113,12 +120,18 @@ pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let Some((shape, mean)) = self.means.remove(&self.path.path()) else { return param };
-            let trains = param.is_require_grad();
-            param.map(|old| {
+            let (key, trains) = ((param.id, D), param.is_require_grad());
+            let (id, old, mapper) = param.consume();
+            // With nodes of their own in autodiff's graph burn would keep the gradient of the last tied place alone.
+            let first = self.first.get(&key).and_then(|first| first.downcast_ref::<Tensor<D>>());
+            let value = first.filter(|first| first.is_require_grad() == trains).cloned();
+            let value = value.unwrap_or_else(|| {
                 let dtype: DType = old.dtype();
                 let data = TensorData::new(mean, shape).convert_dtype(dtype);
                 Tensor::from_data(data, (&old.device(), dtype)).set_require_grad(trains)
-            })
+            });
+            self.first.insert(key, Box::new(value.clone()));
+            Param::from_mapped_value(id, value, mapper)
         }
     }
     let count = models.len() as f64;
@@ -151,7 +164,7 @@ pub fn model_soup<M: Module>(models: Vec<M>) -> Result<M, RegularizeError> {
         return Err(RegularizeError::Empty { what: "the list of models" });
     };
     means.values_mut().flat_map(|(_, sum)| sum).for_each(|sum| *sum /= count);
-    Ok(first.map(&mut Place { path: PathStack::default(), means }))
+    Ok(first.map(&mut Place { path: PathStack::default(), means, first: HashMap::new() }))
 }
 
 /// `n` of the rows 0 to n - 1, drawn with replacement, for one member of a bagged ensemble.
@@ -193,6 +206,34 @@ mod tests {
         let wide = LinearConfig::new(3, 1).init(&device);
         let error = model_soup(vec![model(&device, 1.0).0, wide]).expect_err("shapes");
         assert!(error.to_string().contains("same parameters"));
+    }
+
+    #[test]
+    fn tied_weights_stay_tied_in_a_soup() {
+        let device = Device::flex().autodiff();
+        let input = || Tensor::<2>::from_floats([[1.0, 2.0]], &device);
+        let tied = |value: f32| {
+            let layer = model(&device, value).0;
+            [layer.clone(), layer]
+        };
+        let [one, other] = model_soup(vec![tied(1.0), tied(3.0)]).expect("one architecture");
+        let loss = one.forward(input()) * 3.0 + other.forward(input());
+        let mut gradients =
+            GradientsParams::from_grads(loss.sum().backward(), &[one.clone(), other.clone()]);
+        // 3 x from the first place and x from the second.
+        let gradient = gradients.remove::<2>(one.weight.id).expect("trains");
+        assert_eq!(gradient.try_to_vec_as::<f32>().expect("reads"), [4.0, 8.0]);
+        for layer in [one, other] {
+            let weight: Vec<f32> = layer.weight.val().try_to_vec_as().expect("reads");
+            assert_eq!(weight, [2.0, -2.0]);
+        }
+        // A place that does not train leaves the others as they are.
+        let half = |value: f32| {
+            let [frozen, trains] = tied(value);
+            [frozen.no_grad(), trains]
+        };
+        let [frozen, trains] = model_soup(vec![half(1.0), half(3.0)]).expect("one architecture");
+        assert!(!frozen.weight.is_require_grad() && trains.weight.is_require_grad());
     }
 
     #[test]

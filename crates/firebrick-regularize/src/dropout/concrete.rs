@@ -10,6 +10,10 @@
 //! `weight_regularizer = l^2 / N` and `dropout_regularizer = 2 / N` (unit model precision): the term does not
 //! make sense without the size of the data.
 //!
+//! Those are the factors for a mean squared loss, which is twice the negative log-likelihood. For a mean cross entropy
+//! they are `l^2 / (2 N)` and `1 / N`: set `samples` to `2 N`. For a squared loss of model precision `tau` set it to
+//! `tau N`.
+//!
 //! The probability is learned, so the strength of a [`DropSchedule`](crate::DropSchedule) does not multiply it: at 0
 //! the layer is the identity, at any other strength it drops with `p`.
 //!
@@ -27,7 +31,7 @@ use firebrick_core::{ConfigError, check};
 /// Configuration of [`ConcreteDropout`].
 #[derive(Config, Debug)]
 pub struct ConcreteDropoutConfig {
-    /// Number of training samples, at least 1.
+    /// Number of training samples for a mean squared loss, twice that for a mean cross entropy; at least 1.
     pub samples: usize,
     /// Probability to start from, in (0, 1).
     #[config(default = 0.1)]

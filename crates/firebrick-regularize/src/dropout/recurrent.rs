@@ -17,7 +17,7 @@ use super::{Noise, constant, masked};
 use crate::MaskSource;
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{Lstm, LstmState};
+use burn::nn::{GateController, Lstm, LstmState};
 use burn::tensor::{Device, Tensor};
 use firebrick_core::ConfigError;
 
@@ -161,8 +161,8 @@ impl RegularizedLstmConfig {
 
 /// burn's LSTM with variational dropout on inputs and recurrence and with zoneout on both states.
 ///
-/// It steps the LSTM through time; weights stay those of the layer inside. Drop its recurrent weights with
-/// [`WeightDrop`](crate::WeightDrop).
+/// It steps the LSTM through time, in the type of the weights, which must be that of the input; weights stay those of
+/// the layer inside. Drop its recurrent weights with [`WeightDrop`](crate::WeightDrop).
 ///
 /// ```
 /// use burn::nn::LstmConfig;
@@ -219,8 +219,8 @@ impl RegularizedLstm {
                 None => state.hidden.clone(),
             };
             let entering = LstmState { cell: state.cell.clone(), hidden };
-            let slice = input.clone().narrow(time, at, 1);
-            let (_, candidate) = self.lstm.forward(slice, Some(entering));
+            let slice = input.clone().narrow(time, at, 1).squeeze_dim(time);
+            let candidate = self.step(slice, entering);
             state = LstmState {
                 cell: self.cell.forward(state.cell, candidate.cell),
                 hidden: self.hidden.forward(state.hidden, candidate.hidden),
@@ -240,6 +240,28 @@ impl RegularizedLstm {
         (output, state)
     }
 
+    /// One step of burn's LSTM, whose own `forward` fills a buffer of the default type: weights of another type panic.
+    fn step(&self, input: Tensor<2>, state: LstmState<2>) -> LstmState<2> {
+        let lstm = &self.lstm;
+        let product =
+            |gate: &GateController| gate.gate_product(input.clone(), state.hidden.clone());
+        let gate = |gate| lstm.gate_activation.forward(product(gate));
+        let enters = gate(&lstm.input_gate);
+        let stays = match &lstm.forget_gate {
+            Some(forget) if !lstm.input_forget => gate(forget),
+            _ => enters.clone().neg().add_scalar(1.0),
+        };
+        let leaves = gate(&lstm.output_gate);
+        let candidate = lstm.cell_activation.forward(product(&lstm.cell_gate));
+        let cell = stays * state.cell + enters * candidate;
+        let cell = match lstm.clip {
+            Some(clip) => cell.clamp(-clip, clip),
+            None => cell,
+        };
+        let hidden = leaves * lstm.hidden_activation.forward(cell.clone());
+        LstmState { cell, hidden }
+    }
+
     fn recurrent_mask(
         &self,
         shape: [usize; 2],
@@ -256,9 +278,10 @@ impl RegularizedLstm {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::module::{ModuleMapper, Param};
     use burn::nn::LstmConfig;
     use burn::optim::GradientsParams;
-    use burn::tensor::DType;
+    use burn::tensor::{DType, TensorData};
     use firebrick_backend::testing::devices;
     use firebrick_core::Seed;
 
@@ -385,6 +408,8 @@ mod tests {
         let device = Device::flex().autodiff();
         for (batch_first, reverse) in [(true, false), (false, false), (true, true), (false, true)] {
             let config = LstmConfig::new(3, 4, true).with_batch_first(batch_first);
+            // Coupled gates and the clip ride along.
+            let config = config.with_input_forget(reverse).with_clip(batch_first.then_some(0.05));
             let lstm = config.with_reverse(reverse).init(&device);
             let layer = RegularizedLstmConfig::new();
             let layer = layer.init(lstm.clone(), &MaskSource::new(Seed(0))).expect("valid");
@@ -402,6 +427,50 @@ mod tests {
             }
             for (a, b) in read(our_state.cell).iter().zip(read(their_state.cell)) {
                 assert!((a - b).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn an_lstm_of_any_float_type_follows_the_formula() {
+        struct Halves(DType);
+        impl ModuleMapper for Halves {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                param.map(|old| {
+                    let options = (&old.device(), self.0);
+                    Tensor::full(old.dims(), 0.5, options).require_grad()
+                })
+            }
+        }
+        let (mut cell, mut hidden) = (0.0f64, 0.0f64);
+        for x in [1.0, -2.0] {
+            let z: f64 = 0.5 * x + 0.5 * hidden;
+            let gate = 1.0 / (1.0 + (-z).exp());
+            cell = gate * cell + gate * z.tanh();
+            hidden = gate * cell.tanh();
+        }
+        for device in devices() {
+            let device = device.autodiff();
+            for (dtype, bound) in
+                [(DType::F64, 1e-9), (DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)]
+            {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                let lstm = LstmConfig::new(1, 1, false).init(&device).map(&mut Halves(dtype));
+                let layer = RegularizedLstmConfig::new().init(lstm, &MaskSource::new(Seed(0)));
+                let layer = layer.expect("valid");
+                let input = TensorData::new(vec![1.0f32, -2.0], [1, 2, 1]);
+                let input = Tensor::<3>::from_data(input, (&device, dtype));
+                let (output, state) = layer.forward(input, None);
+                assert_eq!(output.dtype(), dtype);
+                let found = [state.cell.into_scalar::<f64>(), state.hidden.into_scalar()];
+                for (found, expected) in found.into_iter().zip([cell, hidden]) {
+                    assert!((found - expected).abs() < bound, "{dtype:?}: {found} {expected}");
+                }
+                let gradients = GradientsParams::from_grads(output.sum().backward(), &layer);
+                let weight = layer.lstm.cell_gate.hidden_transform.weight.id;
+                assert_eq!(gradients.get::<2>(weight).expect("trains").dtype(), dtype);
             }
         }
     }

@@ -65,7 +65,7 @@ pub fn mutual_information(
     }
     let n = table.len();
     let k = check::at_least("neighbours", neighbours, 1)?;
-    check::at_least("the number of rows", n, k + 1)?;
+    check::at_least("the number of rows", n, k.saturating_add(1))?;
     let psi = digamma_table(n);
     let y = prepared(targets, u64::MAX);
     let sorted_y = sorted(&y);
@@ -272,6 +272,10 @@ mod tests {
         let y: Vec<f64> = (0..40).map(f64::from).collect();
         assert!(mutual_information(&constant, &y, 3).expect("valid").iter().all(|s| s.is_finite()));
         assert!(mutual_information(&constant, &y, 40).is_err());
+        let all = mutual_information(&constant, &y, usize::MAX).expect_err("too many");
+        assert!(all.to_string().starts_with("`the number of rows` must be at least"), "{all}");
+        let all = mutual_information_classes(&constant, &classes, usize::MAX);
+        assert!(all.expect("fewer are used").iter().all(|score| score.is_finite()));
         assert!(mutual_information(&constant, &y, 0).is_err());
         assert!(mutual_information(&constant, &y[1..], 3).is_err());
         let different: Vec<usize> = (0..40).collect();

@@ -6,8 +6,9 @@
 //! stability   the share of subsamples of n / 2 rows in which a column is among the first q of the path;
 //!             kept from the threshold pi on;   E[falsely kept] <= q^2 / ((2 pi - 1) d)
 //! ```
-//! Columns are centred and scaled to unit variance, targets centred; coefficients refer to those columns. Solved by
-//! coordinate descent, each strength from the solution before it.
+//! Columns are centred and scaled to unit variance, targets centred; coefficients refer to those columns. What is
+//! constant but for rounding is 0 when centred: such targets select nothing. Solved by coordinate descent, each
+//! strength from the solution before it.
 //!
 //! # Reference
 //! J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate descent",
@@ -146,18 +147,20 @@ impl Problem {
             return Err(RegularizeError::NotFinite { what: "the targets", value, position });
         }
         let centred = |values: Vec<f64>| {
+            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            // Constant values leave rounding alone, which must not be blown up; no sum rounds their spread.
+            if high - low <= 1e-13 * low.abs().max(high.abs()) {
+                return vec![0.0; values.len()];
+            }
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             values.into_iter().map(|v| v - mean).collect::<Vec<f64>>()
         };
         let column = |j: usize| {
             let all = table.column(j);
             let mut values = centred(rows.iter().map(|&row| all[row]).collect());
-            let largest = values.iter().fold(0.0, |top: f64, v| top.max(v.abs()));
             let square = values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
-            // A constant column leaves rounding alone, which must not be blown up.
-            let mean = all.iter().fold(0.0, |top: f64, v| top.max(v.abs()));
-            let flat = largest <= 1e-13 * mean || square == 0.0;
-            let scale = if flat { 0.0 } else { 1.0 / square.sqrt() };
+            let scale = if square == 0.0 { 0.0 } else { 1.0 / square.sqrt() };
             values.iter_mut().for_each(|v| *v *= scale);
             values
         };
@@ -233,7 +236,8 @@ impl StabilityConfig {
         let frequencies: Vec<f64> =
             counts.into_iter().map(|count| count as f64 / subsamples as f64).collect();
         let columns = (0..d).filter(|&j| frequencies[j] >= threshold).collect();
-        let false_bound = (first * first) as f64 / ((2.0 * threshold - 1.0) * d as f64);
+        // As numbers: the square of a count may be none.
+        let false_bound = (first as f64).powi(2) / ((2.0 * threshold - 1.0) * d as f64);
         Ok(Stability { columns, frequencies, false_bound })
     }
 }
@@ -335,6 +339,29 @@ mod tests {
             error.expect_err("refused").to_string(),
             "`threshold` must be in (0.5, 1], got 0.5"
         );
+    }
+
+    #[test]
+    fn constant_targets_select_nothing_whatever_their_mean_is_rounded_to() {
+        let (table, _) = data(30, 6, 4);
+        // 0.1 + 0.2 is a rounding above 0.3.
+        let nearly = (0..30).map(|row| if row % 2 == 0 { 0.3 } else { 0.1 + 0.2 }).collect();
+        for targets in [vec![0.1; 30], vec![1e9 / 3.0; 30], vec![-0.7e-9; 30], nearly] {
+            let path = LassoPathConfig::new().path(&table, &targets).expect("valid");
+            assert!(path.iter().all(|point| point.converged && point.coefficients == [0.0; 6]));
+            let config = StabilityConfig::new(4);
+            let found = config.select(&table, &targets, &MaskSource::new(Seed(5))).expect("valid");
+            assert_eq!((found.columns, found.frequencies), (vec![], vec![0.0; 6]));
+        }
+    }
+
+    #[test]
+    fn taking_all_columns_has_a_bound_as_large_as_that() {
+        let (table, y) = data(20, 4, 6);
+        let config = StabilityConfig::new(usize::MAX).with_threshold(1.0).with_subsamples(2);
+        let found = config.select(&table, &y, &MaskSource::new(Seed(7))).expect("valid");
+        // (2^64)^2 / 4
+        assert_eq!(found.false_bound, 2f64.powi(126));
     }
 
     #[test]
