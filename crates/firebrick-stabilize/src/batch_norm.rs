@@ -97,11 +97,17 @@ pub fn recalibrate<M: Module, B: Clone>(
         }
     }
     let mut values: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
-    // A layer's mean comes right before its variance, which gains the spread of the batches' means.
+    // A layer's variance, where it follows the mean, gains the spread of the batches' means.
     let mut start = 0;
-    for (name, tensor) in buffers(&base) {
+    let mut all = buffers(&base).into_iter().peekable();
+    while let Some((name, tensor)) = all.next() {
         let size = tensor.dims()[0];
-        if name.ends_with("running_mean") {
+        let variance =
+            name.strip_suffix("running_mean").map(|layer| [layer, "running_var"].concat());
+        let follows = |(next, tensor): &(String, Tensor<1>)| {
+            variance.as_ref() == Some(next) && tensor.dims()[0] == size
+        };
+        if all.peek().is_some_and(follows) {
             for mean in start..start + size {
                 let spread = squares[mean] / count - values[mean] * values[mean];
                 values[mean + size] += spread.max(0.0);
@@ -300,6 +306,36 @@ mod tests {
                 assert!(error.abs() < 1e-3, "{error}");
             }
             assert!(fresh.train().layer.weight.is_require_grad());
+        }
+    }
+
+    #[test]
+    fn a_running_mean_without_a_variance_is_a_mean() {
+        /// Centres its inputs.
+        #[derive(Module, Debug)]
+        struct Centre {
+            running_mean: burn::module::RunningState<Tensor<1>>,
+        }
+        impl Centre {
+            fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+                let mean = x.clone().mean_dim(0);
+                let old = self.running_mean.value_sync().mul_scalar(0.9);
+                let new = mean.clone().reshape([3]).mul_scalar(0.1);
+                self.running_mean.update((old + new).detach());
+                x - mean
+            }
+        }
+        for device in devices() {
+            let device = device.autodiff();
+            let zeros = Tensor::zeros([3], &device);
+            let model = Centre { running_mean: burn::module::RunningState::new(zeros) };
+            let data = rows(40, &device);
+            let batches = (0..4).map(|k| data.clone().narrow(0, k * 10, 10));
+            let fresh = recalibrate(&model, batches, |m, x| drop(m.forward(x))).expect("works");
+            let mean = fresh.running_mean.value() - data.inner().mean_dim(0).reshape([3]);
+            for error in read(vec![mean]) {
+                assert!(error.abs() < 1e-3, "{error}");
+            }
         }
     }
 

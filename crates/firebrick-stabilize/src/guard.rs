@@ -88,6 +88,12 @@ pub trait Guard {
     /// a guard that keeps moments like the optimizer's forgets them. Nothing by default.
     fn momentum_reset(&mut self) {}
 
+    /// Called when the loop has gone back over the last `steps` steps that were taken: a guard that judges by what came
+    /// before forgets what it learned in them. Counts and budgets stay. Nothing by default.
+    fn rolled_back(&mut self, steps: u64) {
+        let _ = steps;
+    }
+
     /// Adds what the guard measured in the last step to the history's record.
     fn record(&self, record: &mut Record) {
         let _ = record;
@@ -202,6 +208,12 @@ impl<G: Guard> Guard for Option<G> {
         }
     }
 
+    fn rolled_back(&mut self, steps: u64) {
+        if let Some(guard) = self {
+            guard.rolled_back(steps);
+        }
+    }
+
     fn record(&self, record: &mut Record) {
         if let Some(guard) = self {
             guard.record(record);
@@ -258,6 +270,10 @@ macro_rules! chain {
 
             fn momentum_reset(&mut self) {
                 $( self.$index.momentum_reset(); )+
+            }
+
+            fn rolled_back(&mut self, steps: u64) {
+                $( self.$index.rolled_back(steps); )+
             }
 
             fn record(&self, record: &mut Record) {

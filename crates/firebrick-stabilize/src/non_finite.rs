@@ -79,11 +79,16 @@ impl Guard for SkipNonFinite {
     }
 
     fn record(&self, record: &mut Record) {
-        record.values.insert(names::SKIPPED.into(), self.total as f64);
+        skipped(record, self.total);
         if let Some(norm) = self.norm {
             record.values.entry(names::GRADIENT_NORM.into()).or_insert(norm);
         }
     }
+}
+
+/// Adds to the steps that were skipped by the guards of a chain.
+pub(crate) fn skipped(record: &mut Record, steps: u64) {
+    *record.values.entry(names::SKIPPED.into()).or_insert(0.0) += steps as f64;
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -13,11 +13,13 @@
 //! the new one after `max_consecutive` skips, so a run cannot hang on a window that no longer fits.
 
 use crate::guard::{alone, remembers};
+use crate::non_finite::skipped;
+use crate::spike::kept;
 use crate::{Guard, Measured, NormType, Verdict};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use firebrick_core::{ConfigError, Record, check, names};
+use firebrick_core::{ConfigError, Record, check};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -158,8 +160,14 @@ impl Guard for SkipOutliers {
         self.judge(loss, norm)
     }
 
+    fn rolled_back(&mut self, steps: u64) {
+        for window in [&mut self.losses, &mut self.norms] {
+            window.truncate(kept(window.len(), steps));
+        }
+    }
+
     fn record(&self, record: &mut Record) {
-        record.values.insert(names::SKIPPED.into(), self.total as f64);
+        skipped(record, self.total);
     }
 }
 

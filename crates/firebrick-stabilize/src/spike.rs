@@ -179,6 +179,11 @@ impl LossSpike {
     }
 }
 
+/// How many of the values of the last `length` steps are left without those of the last `steps`.
+pub(crate) fn kept(length: usize, steps: u64) -> usize {
+    length.saturating_sub(usize::try_from(steps).unwrap_or(usize::MAX))
+}
+
 /// The median of `count` values, at least one, that come in ascending order.
 fn median(count: usize, ascending: impl Iterator<Item = f64>) -> f64 {
     let odd = !count.is_multiple_of(2);
@@ -217,6 +222,11 @@ impl Guard for LossSpike {
         self.judge(loss)
     }
 
+    // Losses from further on would make those of the weights that are back look like spikes.
+    fn rolled_back(&mut self, steps: u64) {
+        self.accepted.truncate(kept(self.accepted.len(), steps));
+    }
+
     fn record(&self, record: &mut Record) {
         if let Some(score) = self.score {
             record.values.insert("spike_score".into(), score);
@@ -241,6 +251,29 @@ mod tests {
                 assert_eq!(spike.judge(loss), Verdict::Proceed, "seed {seed}, step {step}");
             }
         }
+    }
+
+    #[test]
+    fn what_was_undone_is_forgotten_and_the_budget_is_not() {
+        let mut spike = LossSpikeConfig::new()
+            .with_patience(1)
+            .with_min_samples(10)
+            .with_budget(2)
+            .init()
+            .expect("valid");
+        let course = |step: i32| 2.3 * 0.96f64.powi(step) * (1.0 + 0.1 * f64::from(step % 3));
+        let run = |spike: &mut LossSpike, steps: std::ops::Range<i32>| {
+            steps.into_iter().all(|step| spike.judge(course(step)) == Verdict::Proceed)
+        };
+        assert!(run(&mut spike, 0..100));
+        assert_eq!(spike.judge(f64::NAN), Verdict::Rollback);
+        // Back at step 20, whose loss is 25 times that of step 100.
+        spike.rolled_back(80);
+        assert!(run(&mut spike, 20..100));
+        assert_eq!(spike.judge(f64::NAN), Verdict::Rollback);
+        spike.rolled_back(1000);
+        assert!(run(&mut spike, 0..50));
+        assert_eq!(spike.judge(f64::NAN), Verdict::Stop, "the budget was two");
     }
 
     #[test]

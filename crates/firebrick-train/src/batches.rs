@@ -115,6 +115,7 @@ pub struct TensorBatches<const D: usize> {
     batch_size: usize,
     seed: Seed,
     drop_last: bool,
+    judge_size: usize,
 }
 
 impl<const D: usize> TensorBatches<D> {
@@ -130,7 +131,19 @@ impl<const D: usize> TensorBatches<D> {
             let expected = format!("{rows}, one for each input row");
             return Err(ConfigError::new("number of targets", data.len(), expected));
         }
-        Ok(Self { data, batch_size, seed, drop_last: false })
+        // Judging keeps no activations, so its batches may be larger than those of training.
+        let judge_size = batch_size.max(1024);
+        Ok(Self { data, batch_size, seed, drop_last: false, judge_size })
+    }
+
+    /// How many samples are judged at a time: 1024, or a batch of training if that is more, unless this says so. Large
+    /// images or long sequences may leave room for fewer.
+    ///
+    /// # Errors
+    /// When `samples` is 0.
+    pub fn judge_size(mut self, samples: usize) -> Result<Self, ConfigError> {
+        self.judge_size = check::at_least("judge_size", samples, 1)?;
+        Ok(self)
     }
 
     /// Whether an epoch leaves out its last batch where that is short; other samples are left out each time.
@@ -182,8 +195,7 @@ impl<const D: usize> Batches for TensorBatches<D> {
     }
 
     fn whole(&self) -> impl Iterator<Item = Labelled<D>> {
-        // Judging keeps no activations, so its batches may be larger than those of training.
-        let size = self.batch_size.max(1024);
+        let size = self.judge_size;
         let data = self.data.on_plain_device();
         (0..data.len()).step_by(size).map(move |start| {
             let rows = start..data.len().min(start + size);
@@ -259,6 +271,9 @@ mod tests {
             assert!(whole.iter().all(|batch| !batch.inputs.device().is_autodiff()));
             let last = whole[2].targets.clone().narrow(0, 451, 1).into_scalar::<i32>();
             assert_eq!(last, 2499);
+            let batches = batches.judge_size(1000).expect("valid");
+            assert_eq!(batches.whole().map(|b| b.len()).collect::<Vec<_>>(), [1000, 1000, 500]);
+            assert!(batches.judge_size(0).is_err());
         }
     }
 

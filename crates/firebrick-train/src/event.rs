@@ -84,6 +84,11 @@ pub enum Warning {
         /// The epoch, from 1.
         epoch: usize,
     },
+    /// No step of an epoch was taken: guards skipped or undid them all. Said of the first such epoch.
+    NoStep {
+        /// The epoch, from 1.
+        epoch: usize,
+    },
     /// A checkpoint was due while weights were not finite; it was not written, so that those before stay.
     NotHealthy {
         /// The step.
@@ -110,6 +115,10 @@ impl fmt::Display for Warning {
                     "`{path}` is trainable and received no gradient: the loss does not depend on it"
                 )
             }
+            Self::NoStep { epoch } => write!(
+                f,
+                "no step of epoch {epoch} was taken: the guards skipped or undid them all"
+            ),
             Self::BatchOfOne { epoch } => write!(
                 f,
                 "epoch {epoch} has a batch of one sample, over which batch norm has no variance: drop it, or change the batch size"

@@ -147,7 +147,10 @@ impl<G: Guard> Guarded<G> {
         shared.skipped += 1;
         if verdict == Verdict::Stop && !shared.stopped {
             shared.stopped = true;
-            if let Some(on_stop) = &shared.on_stop {
+            let on_stop = shared.on_stop.take();
+            // Who is called may ask the guards.
+            drop(shared);
+            if let Some(on_stop) = on_stop {
                 on_stop(verdict);
             }
         }
@@ -229,7 +232,10 @@ mod tests {
             SkipNonFiniteConfig::new().with_max_consecutive(1).init().expect("valid"),
             ClipGlobalNormConfig::new(0.1).init().expect("valid"),
         );
-        let guarded = Guarded::new(guards).on_stop(move |_| {
+        let guarded = Guarded::new(guards);
+        let asked = guarded.clone();
+        let guarded = guarded.on_stop(move |_| {
+            assert_eq!(asked.skipped(), 2, "whoever is called may ask");
             counted.fetch_add(1, Ordering::Relaxed);
         });
         let mut optimizer = SgdConfig::new().init();

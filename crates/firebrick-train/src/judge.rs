@@ -233,7 +233,10 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             }
             None => mean(&run.losses),
         };
-        add(names::TRAIN_LOSS.into(), train_loss);
+        // Where every step of the epoch was undone there is none.
+        if train.is_some() || !run.losses.is_empty() {
+            add(names::TRAIN_LOSS.into(), train_loss);
+        }
         if let Some(measures) = &validation {
             add(names::VALIDATION_LOSS.into(), measures.score.loss());
             add(names::VALIDATION_ERROR.into(), measures.score.error());

@@ -4,7 +4,8 @@
 //! A snapshot of weights, running statistics, optimizer, a plateau, averages, mask positions and the place in the data
 //! is taken every so many steps. When a guard asks for a rollback, the training goes back to the newest snapshot that is
 //! at least `margin` steps old, and to the one before where that one has been used since. It then either goes on with
-//! the data after the spike, or repeats the same data at a lower rate. After `budget` rollbacks the next ends it.
+//! the data after the spike, or repeats the same data at a lower rate. After `budget` rollbacks the next ends it. Guards
+//! forget what they learned in the steps that were undone ([`Guard::rolled_back`]); their counts and budgets stay.
 //!
 //! The same state under the same data would spike again, which is why one of the two must change.
 //!
@@ -197,11 +198,16 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         let plateau = self.settings.rate.restore(snapshot.plateau.as_ref());
         plateau.map_err(|error| TrainError::Rollback { reason: error.to_string() })?;
+        if let Some(guards) = &mut self.guards {
+            guards.rolled_back(from - snapshot.step);
+        }
         run.step = snapshot.step;
         run.judged_at = snapshot.judged_at;
         match config.retry {
             Retry::SkipBatches(more) => {
                 run.batch = run.batch.saturating_add(more).min(batches);
+                // The weights that are back were healthy, also where nothing is left of the epoch.
+                run.seen_finite = true;
                 // One of each a step; those of an earlier epoch are gone already.
                 let undone = usize::try_from(from - run.step).unwrap_or(usize::MAX);
                 for values in [&mut run.losses, &mut run.penalties] {
@@ -447,5 +453,39 @@ mod tests {
         ] {
             assert!(config.check().is_err(), "{config:?}");
         }
+    }
+
+    #[test]
+    fn an_epoch_that_was_undone_whole_is_no_divergence() {
+        /// All rows in one batch, which is broken in the second epoch.
+        struct Once(TensorBatches<2>);
+        impl Batches for Once {
+            type Batch = Labelled<2>;
+            fn epoch(&self, epoch: usize) -> impl Iterator<Item = Labelled<2>> {
+                let factor = if epoch == 2 { f64::NAN } else { 1.0 };
+                self.0.epoch(epoch).map(move |batch| Labelled {
+                    inputs: batch.inputs.mul_scalar(factor),
+                    targets: batch.targets,
+                })
+            }
+            fn batches_per_epoch(&self) -> usize {
+                self.0.batches_per_epoch()
+            }
+            fn whole(&self) -> impl Iterator<Item = Labelled<2>> {
+                self.0.whole()
+            }
+        }
+        let device = Device::flex().autodiff();
+        let rows = data(&device, 1.0).data().clone();
+        let train = Once(TensorBatches::new(rows, 1000, Seed(5)).expect("valid"));
+        let fitted = Fit::new(config(3), SgdConfig::new().init())
+            .rate(|_| 0.1)
+            .guards(LossSpikeConfig::new().init().expect("valid"))
+            .rollback(RollbackConfig::new().with_every(1).with_margin(1))
+            .run(net(&device), &train, None)
+            .expect("trains");
+        // Back before the first step, and on with the third epoch.
+        assert_eq!((fitted.outcome, fitted.steps, fitted.epochs), (Outcome::Finished, 1, 3));
+        assert_eq!(fitted.warnings, [crate::Warning::NoStep { epoch: 2 }]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::average::Average;
 use crate::checkpoint::Store;
 use crate::event::{Event, Flow};
-use crate::judge::{Data, Judged, Numbers, mean, numbers, total};
+use crate::judge::{Data, Judged, Numbers, numbers, total};
 use crate::progress::Progress;
 use crate::rollback::Ring;
 use crate::running::Run;
@@ -131,6 +131,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
             rollbacks: 0,
             rate_factor: 1.0,
             has_buffers: parameters.iter().any(|parameter| parameter.role == Role::Buffer),
+            keeps_state: parameters.iter().any(|parameter| !parameter.trainable),
             warned_of_one: false,
             looked_for_gradients: false,
             judged_at: None,
@@ -255,9 +256,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         let config = &self.settings.config;
         run.epochs = run.epoch;
         let last = run.epoch == config.max_epochs;
-        // The losses of the steps tell of weights that broke, also where nobody judges.
-        let broken =
-            if run.losses.is_empty() { !run.seen_finite } else { !mean(&run.losses).is_finite() };
+        let broken = run.broke();
         if (last || broken || run.epoch.is_multiple_of(config.judge_every))
             && run.judged_at != Some(run.step)
         {
@@ -265,6 +264,8 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         }
         if broken {
             run.end(Outcome::Diverged);
+        } else {
+            run.warn_of_no_step();
         }
         run.epoch += 1;
         run.batch = 0;
@@ -401,7 +402,7 @@ mod tests {
     use super::*;
     use crate::testing::{Net, config, data, net};
     use crate::{
-        Batches, EarlyStoppingConfig, FitConfig, Labelled, Measures, Score, TensorBatches,
+        Batches, EarlyStoppingConfig, FitConfig, Labelled, Measures, Score, TensorBatches, Warning,
     };
     use burn::module::Module;
     use burn::optim::{GradientsParams, SgdConfig};
@@ -694,5 +695,56 @@ mod tests {
                     .all(|(error, right)| (error + right - 1.0).abs() < 1e-12)
             );
         }
+    }
+
+    /// One layer with a loss that is infinite over 5 rows, which are the last of each epoch, and has no gradient at all
+    /// where that is asked for.
+    #[derive(Module, Debug)]
+    struct Odd {
+        net: Net,
+        #[module(skip)]
+        broken: bool,
+    }
+
+    impl Learn for Odd {
+        type Batch = Labelled<2>;
+
+        fn loss(&self, batch: Labelled<2>) -> Tensor<1> {
+            let last = batch.len() == 5;
+            let loss = self.net.loss(batch);
+            if self.broken {
+                // 0 with the derivative of the root at 0: infinity times 0.
+                return loss + self.net.layer.weight.val().mul_scalar(0.0).sqrt().sum();
+            }
+            if last { loss.add_scalar(f64::INFINITY) } else { loss }
+        }
+
+        fn score(&self, batch: Labelled<2>) -> Result<Score, TensorReadError> {
+            self.net.score(batch)
+        }
+    }
+
+    #[test]
+    fn an_infinite_loss_that_was_let_pass_is_no_divergence() {
+        let device = Device::flex().autodiff();
+        let fitted = Fit::new(config(2), SgdConfig::new().init())
+            .rate(|_| 0.1)
+            .guards(())
+            .run(Odd { net: net(&device), broken: false }, &data(&device, 1.0), None)
+            .expect("trains");
+        assert_eq!((fitted.outcome, fitted.steps), (Outcome::Finished, 12));
+        assert!(fitted.warnings.is_empty() && fitted.train.loss().is_finite());
+    }
+
+    #[test]
+    fn epochs_whose_steps_were_all_skipped_are_told() {
+        let device = Device::flex().autodiff();
+        let fitted = Fit::new(config(3), SgdConfig::new().init())
+            .rate(|_| 0.1)
+            .guards(ClipGlobalNormConfig::new(1.0).init().expect("valid"))
+            .run(Odd { net: net(&device), broken: true }, &data(&device, 1.0), None)
+            .expect("trains");
+        assert_eq!((fitted.outcome, fitted.steps), (Outcome::Finished, 0));
+        assert_eq!(fitted.warnings, [Warning::NoStep { epoch: 1 }]);
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Run<M> {
     /// What rollbacks have left of the rate.
     pub(crate) rate_factor: f64,
     pub(crate) has_buffers: bool,
+    /// Whether a float parameter does not train: running statistics, a codebook, a frozen weight.
+    pub(crate) keeps_state: bool,
     pub(crate) warned_of_one: bool,
     pub(crate) looked_for_gradients: bool,
     /// The step after which the model was judged last.
@@ -63,6 +65,23 @@ impl<M> Run<M> {
     pub(crate) fn place(&self) -> Place {
         let ended = self.outcome == Some(Outcome::EarlyStopped);
         (self.epoch, self.batch, self.step, ended)
+    }
+
+    /// Whether the losses of the running epoch tell of weights that broke, also where nobody judges.
+    pub(crate) fn broke(&self) -> bool {
+        if self.losses.is_empty() {
+            !self.seen_finite
+        } else {
+            self.losses.iter().all(|loss| !loss.is_finite())
+        }
+    }
+
+    /// Warns of the first epoch of which no step was taken.
+    pub(crate) fn warn_of_no_step(&mut self) {
+        let known = self.warnings.iter().any(|known| matches!(known, Warning::NoStep { .. }));
+        if self.losses.is_empty() && !known {
+            self.warn(Warning::NoStep { epoch: self.epoch });
+        }
     }
 
     pub(crate) fn warn(&mut self, warning: Warning) {

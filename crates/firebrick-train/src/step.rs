@@ -82,7 +82,7 @@ impl<O: Optimize, G: Guard, P: Penalty, C: Projection> Fit<O, G, P, C> {
         run.passes += 1;
         self.settings.drop_as_in(run.step)?;
         // A forward pass moves running statistics, also that of a step that is not taken.
-        let buffers = run.has_buffers.then(|| Buffers::of(&model));
+        let buffers = run.keeps_state.then(|| Buffers::of(&model));
         let (loss, penalty, gradients) = self.backward(&model, window, Pass::First, run)?;
         if !run.looked_for_gradients {
             run.looked_for_gradients = true;

@@ -223,7 +223,9 @@ impl EarlyStopping {
                 let sum: f64 = state.strip.iter().map(|Bits(loss)| loss).sum();
                 let least =
                     state.strip.iter().map(|Bits(loss)| *loss).fold(f64::INFINITY, f64::min);
-                let progress = 1000.0 * (sum / (strip as f64 * least) - 1.0);
+                // All of them 0 is a strip without progress, and not 0 of 0.
+                let mean = sum / strip as f64;
+                let progress = if mean == least { 0.0 } else { 1000.0 * (mean / least - 1.0) };
                 // Without progress every loss of generalization is too much; without such a loss none is.
                 loss_over > 0.0 && loss_over / progress > alpha
             }
@@ -330,6 +332,7 @@ mod tests {
         // No progress at all.
         assert_eq!(stops(&config, &[1.0, 1.001], &[1.0, 1.0]), Some(2));
         assert_eq!(stops(&config, &[1.0, 1.0], &[1.0, 1.0]), None);
+        assert_eq!(stops(&config, &[1.0, 1.001], &[0.0, 0.0]), Some(2), "0 is no progress either");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A file is written beside its place, flushed to the disk, read back and renamed, so that a process that is
 //! killed at any moment leaves the files before it as they were. A state whose weights are not finite is never
-//! written, so a run that breaks cannot push its last good state out.
+//! written, so a run that breaks cannot push its last good state out; one that blows up while its numbers are still
+//! finite can, which a guard that stops it, or a larger `keep`, is for.
 
 mod format;
 #[cfg(all(test, unix, feature = "flex"))]

@@ -144,7 +144,11 @@ impl Store {
         self.next += 1;
         let files = files(&directory)?;
         for (_, old) in files.iter().take(files.len().saturating_sub(self.config.keep)) {
-            fs::remove_file(old).map_err(|source| failed(old, source))?;
+            match fs::remove_file(old) {
+                // Somebody else cleaned up.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|source| failed(old, source))?,
+            }
         }
         Ok(path)
     }
