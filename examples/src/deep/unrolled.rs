@@ -46,11 +46,20 @@ pub(crate) fn clipped(request: &Request, device: &Device) -> Result<(Effect, Flo
         note: "First seed.".into(),
         lines: over_training,
     };
+    let lines = over_time.len();
+    over_time.retain(|line: &Line| line.points.iter().any(|(_, error)| error.is_finite()));
+    let beyond = if over_time.len() < lines {
+        " The net that is not clipped ends with weights so large that its errors are beyond f32."
+    } else {
+        ""
+    };
     let time = Flow {
         title: "The same net, layer by layer".into(),
         axis: STEP.into(),
         number: OF_THE_LAST.into(),
-        note: "First seed; each step of the sequence is a layer of the unrolled net.".into(),
+        note: format!(
+            "First seed; each step of the sequence is a layer of the unrolled net.{beyond}"
+        ),
         lines: over_time,
     };
     Ok((effect, training, time))
