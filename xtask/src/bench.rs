@@ -15,7 +15,8 @@ Times an area of firebrick against its peers in one run, in rounds that alternat
 The workspace's crates are built for it as for a release, its dependencies are so in every build; but not for --quick.
 
   --json FILE      also writes {\"area\",\"rows\":[{\"case\",\"unit\",\"ours\":{\"median\",\"q1\",\"q3\"},\"peers\":{NAME:{..}},
-                   \"speedup\":{NAME: peer median / our median}}]}
+                   \"speedup\":{NAME: peer median / our median}}]}; rows of contenders that lie close together also
+                   \"rounds\":{NAME:{..}}, the quartiles of peer / ours within a round
   --quick          small sizes and few rounds: checks that all runs, gives no figures to quote
   --filter TEXT    only the cases whose name contains TEXT
   --python PATH    an interpreter that has the packages of bench/peers/requirements.txt

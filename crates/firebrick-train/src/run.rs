@@ -697,8 +697,8 @@ mod tests {
         }
     }
 
-    /// One layer with a loss that is infinite over 5 rows, which are the last of each epoch, and has no gradient at all
-    /// where that is asked for.
+    /// One layer with a loss that is infinite over 5 rows, which are the last of each epoch, or where that is asked for
+    /// is finite and has gradients of NaN.
     #[derive(Module, Debug)]
     struct Odd {
         net: Net,

@@ -2,8 +2,8 @@
 //!
 //! A unit is read twice, for its norm and to be scaled, and memory must not wait in between: while one row is scaled
 //! in the cache the next one is read. Columns cannot be scaled before all of their matrix has been read; the second walk
-//! starts at the end, which the second-level cache still holds, finds the rest in the third, and passes over columns that
-//! stay. To scale one matrix while the next is read gains nothing over that.
+//! starts at the end, which the second-level cache still holds, finds the rest in the third, and where most columns stay
+//! passes over them. To scale one matrix while the next is read gains nothing over that.
 
 use super::Kernel;
 use pulp::{Arch, Simd, WithSimd};
